@@ -1,0 +1,96 @@
+//! From bytes to CloudTrail records: whatever framing, whatever is broken.
+//!
+//! `unpack` takes the bytes of one Kafka message and visits its entries: records, things that are skipped, and pieces
+//! that cannot be read. `Splitter` takes a file of any size apart into pieces that `unpack` reads. A message's way:
+//!
+//! | file          | step                                                                                         |
+//! |---------------|----------------------------------------------------------------------------------------------|
+//! | `walk.rs`     | a lone record at once (the hot path); else layer by layer, value by value                    |
+//! | `split.rs`    | a layer's text apart into values: in a row, one a line, in an array, in `{"Records":[`       |
+//! | `piece.rs`    | what that gives: values, and broken pieces with the reason                                   |
+//! | `scan.rs`     | where one value ends, or where it breaks                                                     |
+//! | `resync.rs`   | where a record may begin among bytes that are broken                                         |
+//! | `stream.rs`   | the same over a reader, in bounded memory                                                    |
+//! | `gzip.rs`     | gzip streams                                                                                 |
+//! | `envelope.rs` | which envelope an object is                                                                  |
+//! | `text.rs`     | JSON strings and base64 that hold a layer                                                    |
+//! | `json.rs`     | parsing; what a record is                                                                    |
+//! | `limits.rs`   | what is accepted at most                                                                     |
+//! | `reason.rs`   | what an entry can be that is no record                                                       |
+//!
+//! Invariants: a message gives at least one entry. What is not visited as a record or skipped is in a dead letter. A
+//! broken record takes none of its neighbours along. Time is linear in the bytes of each layer, and recursion is
+//! bounded by the limits.
+
+mod envelope;
+mod gzip;
+mod json;
+mod limits;
+mod piece;
+mod reason;
+mod resync;
+mod scan;
+mod split;
+mod stream;
+mod text;
+mod walk;
+
+pub use limits::ReadLimits;
+pub use reason::{DeadReason, SkipKind};
+pub use stream::{Item, ItemKind, Splitter};
+
+/// What a message holds, one thing at a time.
+#[derive(Debug)]
+pub enum Entry<'a> {
+    /// A CloudTrail record.
+    Record(Record<'a>),
+    /// Nothing to evaluate, and nothing wrong.
+    Skipped(SkipKind),
+    /// A piece that cannot be read.
+    Dead(Dead<'a>),
+}
+
+/// A CloudTrail record: a JSON object that carries CloudTrail's own names at its top.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The record's JSON, exactly, without white space around it.
+    pub raw: &'a [u8],
+    /// The same, parsed.
+    pub value: &'a sonic_rs::Value,
+    /// Where it lies.
+    pub position: Position,
+}
+
+/// A piece that cannot be read.
+#[derive(Debug)]
+pub struct Dead<'a> {
+    /// Why.
+    pub reason: DeadReason,
+    /// What is wrong and a hint, for a person; at most 200 bytes.
+    pub detail: String,
+    /// The smallest piece of the innermost decoded layer that could not be read; for a gzip stream that is corrupt or
+    /// over a limit, the compressed bytes. Empty where a list of records ends early between two elements.
+    pub raw: &'a [u8],
+    /// Where it lies.
+    pub position: Position,
+}
+
+/// Where an entry lies in its message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The entry's number in the message, from 0.
+    pub entry: u32,
+    /// Its offset in the innermost decoded layer, in bytes.
+    pub byte: u64,
+}
+
+/// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone.
+pub fn unpack(payload: Option<&[u8]>, limits: &ReadLimits, visit: &mut dyn FnMut(Entry<'_>)) {
+    match payload {
+        None => visit(Entry::Skipped(SkipKind::Tombstone)),
+        Some(message) => walk::Walk::new(message, limits, visit).run(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
