@@ -1,0 +1,41 @@
+//! The WebAssembly engine: one a process, with a clock that can interrupt every call.
+
+use std::time::Duration;
+
+use wasmtime::{Config, Engine as Wasmtime, OptLevel};
+
+/// How often the epoch moves; the resolution of a call's time limit.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
+/// Compiles modules and interrupts their calls.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) wasmtime: Wasmtime,
+}
+
+impl Engine {
+    /// Makes an engine and starts its ticker, an OS thread that moves the epoch for as long as the engine lives.
+    /// Every store has a deadline, so without the ticker an endless loop in a guest would never end.
+    pub fn new() -> wasmtime::Result<Engine> {
+        let mut config = Config::new();
+        config.wasm_component_model(true);
+        config.epoch_interruption(true);
+        config.cranelift_opt_level(OptLevel::Speed);
+        let wasmtime = Wasmtime::new(&config)?;
+        let weak = wasmtime.weak();
+        std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
+        Ok(Engine { wasmtime })
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}

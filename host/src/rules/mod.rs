@@ -1,0 +1,31 @@
+//! Rules: modules, what is live of them, and how a record meets them.
+//!
+//! A module goes through [`Module::load`] (`header`, `module`, `prove`; refused with a [`Refusal`]) into a [`RuleSet`].
+//! A worker's [`Evaluator`] selects by the set's index (`select`), packs the fields (`project`), makes one `call` a
+//! module and batch into an `instance`, and checks the answer as hostile input.
+
+mod build;
+mod call;
+pub mod contract;
+mod engine;
+mod evaluate;
+mod header;
+mod instance;
+mod limits;
+mod module;
+mod path;
+mod project;
+mod prove;
+mod refusal;
+mod select;
+mod set;
+
+pub use build::{BuildError, Built, build, build_unproved};
+pub use engine::Engine;
+pub use evaluate::{Evaluator, Outcome};
+pub use instance::Fault;
+pub use limits::{RuleLimits, cut};
+pub use module::{Module, digest};
+pub use prove::{ExampleOutcome, run as prove};
+pub use refusal::Refusal;
+pub use set::{Refused, RuleSet, module_files};

@@ -1,0 +1,149 @@
+//! A rule module: from bytes to something that may go live, step by step, each step a possible refusal.
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use super::contract::{self, Rule, RuleModule, RuleModulePre};
+use super::engine::Engine;
+use super::instance::{Instance, State};
+use super::limits::RuleLimits;
+use super::path::Path;
+use super::refusal::Refusal;
+use super::{header, prove};
+
+/// A module that was compiled, described itself, and proved its examples. Immutable; workers make their instances
+/// of it.
+pub struct Module {
+    /// The operator's name for it: the file's stem. Settings, metrics and dead letters go by this name.
+    pub name: String,
+    /// SHA-256 of the file, in hex.
+    pub digest: String,
+    /// The file's size in bytes.
+    pub bytes: usize,
+    /// What the module says of itself.
+    pub described: contract::Module,
+    /// The settings it was given: a JSON object.
+    pub settings: String,
+    /// `described.fields`, parsed.
+    pub(super) fields: Vec<Path>,
+    pub(super) pre: RuleModulePre<State>,
+}
+
+impl Module {
+    /// Takes a module through all steps: size, parse, imports, contract version, compile, start, describe under
+    /// limits, examples.
+    pub fn load(
+        engine: &Engine,
+        name: &str,
+        bytes: &[u8],
+        settings: &str,
+        limits: &RuleLimits,
+    ) -> Result<Module, Refusal> {
+        let module = Module::open(engine, name, bytes, settings, limits)?;
+        let disagreements: Vec<String> = prove::run(&module, limits)
+            .map_err(Refusal::Start)?
+            .into_iter()
+            .filter(|outcome| !outcome.agrees())
+            .map(|outcome| outcome.to_string())
+            .collect();
+        if disagreements.is_empty() { Ok(module) } else { Err(Refusal::Examples(disagreements)) }
+    }
+
+    /// All steps but the last: for showing a module whose examples may disagree.
+    pub fn open(
+        engine: &Engine,
+        name: &str,
+        bytes: &[u8],
+        settings: &str,
+        limits: &RuleLimits,
+    ) -> Result<Module, Refusal> {
+        if bytes.len() > limits.module_bytes_max {
+            return Err(Refusal::TooLarge { bytes: bytes.len(), bytes_max: limits.module_bytes_max });
+        }
+        header::check(bytes)?;
+        let component = Component::new(&engine.wasmtime, bytes).map_err(Refusal::Compile)?;
+        let mut linker = Linker::new(&engine.wasmtime);
+        RuleModule::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
+            .and_then(|()| linker.instantiate_pre(&component))
+            .and_then(RuleModulePre::new)
+            .map_err(Refusal::Compile)
+            .and_then(|pre| {
+                let described = Instance::start(&pre, name, limits)
+                    .map_err(Refusal::Start)?
+                    .describe(settings)
+                    .map_err(Refusal::Describe)?
+                    .map_err(Refusal::Settings)?;
+                check(&described, limits)?;
+                Ok(Module {
+                    name: name.to_owned(),
+                    digest: digest(bytes),
+                    bytes: bytes.len(),
+                    fields: described.fields.iter().map(|field| Path::new(field)).collect(),
+                    described,
+                    settings: settings.to_owned(),
+                    pre,
+                })
+            })
+    }
+
+    /// The rule at `index`, as hits name it.
+    pub fn rule(&self, index: u32) -> Option<&Rule> {
+        self.described.rules.get(index as usize)
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Module({} {})", self.name, self.digest)
+    }
+}
+
+/// SHA-256 in hex.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Holds a description against the contract and the limits; every mistake at once.
+fn check(module: &contract::Module, limits: &RuleLimits) -> Result<(), Refusal> {
+    let mut wrong = Vec::new();
+    let mut require = |holds: bool, what: String| {
+        if !holds {
+            wrong.push(what);
+        }
+    };
+    require(!module.name.is_empty(), "the module has no name".to_owned());
+    let (rules, rules_max) = (module.rules.len(), limits.rules_max);
+    require(rules > 0, "it has no rules".to_owned());
+    require(rules <= rules_max, format!("{rules} rules, over the limit of {rules_max}"));
+    let (fields, fields_max) = (module.fields.len(), limits.fields_max);
+    require(fields <= fields_max, format!("{fields} fields, over the limit of {fields_max}"));
+    for field in &module.fields {
+        require(Path::is_valid(field), format!("the field `{}` is not a path", field.escape_debug()));
+    }
+    for (index, rule) in module.rules.iter().take(rules_max).enumerate() {
+        let id = &rule.id;
+        require(
+            is_id(id),
+            format!("rule {index}: the id `{}` must be 1 to 128 of A-Z a-z 0-9 . _ : -", id.escape_debug()),
+        );
+        require(!rule.title.is_empty(), format!("{id}: no title"));
+        require(!rule.version.is_empty(), format!("{id}: no version"));
+        let earlier = module.rules.iter().take(index).any(|other| other.id == *id);
+        require(!earlier, format!("{id}: the id occurs twice"));
+        for condition in &rule.select {
+            let field = condition.field.escape_debug();
+            require(Path::is_valid(&condition.field), format!("{id}: select: the field `{field}` is not a path"));
+            require(!condition.any_of.is_empty(), format!("{id}: select: no values for `{field}`"));
+        }
+        let fires = rule.examples.iter().any(|example| example.fires);
+        let quiet = rule.examples.iter().any(|example| !example.fires);
+        require(fires && quiet, format!("{id}: needs at least one example that fires and one that stays quiet"));
+    }
+    wrong.truncate(20);
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::Description(wrong)) }
+}
+
+/// A rule's id goes into Kafka headers, metric labels and finding ids, so it is kept plain.
+fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
+}
