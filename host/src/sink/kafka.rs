@@ -1,0 +1,234 @@
+//! The Kafka sink: an idempotent producer that waits for all in-sync replicas.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+
+use super::{Outgoing, Refused, SinkError, Wait};
+use crate::kafka::{Events, Properties};
+
+/// A Kafka sink as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KafkaSinkConfig {
+    /// The topic.
+    pub topic: String,
+    /// All librdkafka properties: `[kafka]` with the sink's own on top.
+    pub properties: Properties,
+}
+
+/// Defaults that differ from librdkafka's. `message.timeout.ms` is short because messages that time out are sent again
+/// by [`KafkaSink::deliver`], which tells about it; the client's own `message.max.bytes` is large so that only the
+/// topic's limit decides.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("linger.ms", "1"),
+    ("compression.type", "zstd"),
+    ("message.timeout.ms", "30000"),
+    ("message.max.bytes", "100000000"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("statistics.interval.ms", "0"),
+];
+
+/// How long one poll for acknowledgements may take.
+const POLL: Duration = Duration::from_millis(20);
+
+/// From when on the source is kept alive while acknowledgements are waited for.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The pause before messages are sent again: doubled each time, up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A producer for one topic, owned by one worker.
+pub struct KafkaSink {
+    producer: BaseProducer<Context>,
+    config: KafkaSinkConfig,
+    client_id: String,
+}
+
+/// Collects acknowledgements. They arrive within `poll`, on the worker's own thread; the lock only satisfies the
+/// compiler.
+#[derive(Default)]
+struct Context {
+    events: Events,
+    reports: Mutex<Vec<(usize, Result<(), RDKafkaErrorCode>)>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        crate::kafka::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.note(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let report = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        };
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, report));
+    }
+}
+
+impl KafkaSink {
+    /// A sink for `config.topic`. It connects in the background.
+    pub fn new(config: KafkaSinkConfig, client_id: &str) -> Result<KafkaSink, SinkError> {
+        let producer = producer(&config, client_id)?;
+        Ok(KafkaSink { producer, config, client_id: client_id.to_owned() })
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.config.topic
+    }
+
+    /// See [`super::Sink::deliver`].
+    pub(super) fn deliver(
+        &mut self,
+        messages: &[Outgoing<'_>],
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Refused>, SinkError> {
+        let mut pending: Vec<usize> = (0..messages.len()).collect();
+        let mut refused = Vec::new();
+        let mut backoff = BACKOFF.0;
+        loop {
+            let failed = self.attempt(messages, &pending, wait)?;
+            let (large, down): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, code)| is_refusal(*code));
+            pending = down.iter().map(|(index, _)| *index).collect();
+            for (index, code) in large {
+                // A broker refuses a whole batch of the producer, so the messages are told apart by sending each
+                // alone: only what is refused alone is refused.
+                match self.attempt(messages, &[index], wait)?.pop() {
+                    None => {}
+                    Some((_, code)) if is_refusal(code) => refused.push(Refused { index, cause: code.to_string() }),
+                    Some(_) => pending.push(index),
+                }
+                tracing::debug!(topic = self.config.topic, "sent alone after: {code}");
+            }
+            let Some((_, code)) = down.first() else {
+                if pending.is_empty() {
+                    return Ok(refused);
+                }
+                continue;
+            };
+            tracing::warn!(
+                topic = self.config.topic,
+                waiting = pending.len(),
+                retry_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
+                "not delivered yet: {code}"
+            );
+            if !wait.pause(backoff) {
+                return Err(self.stopped(pending.len()));
+            }
+            backoff = (backoff * 2).min(BACKOFF.1);
+            if let Some((code, reason)) = self.producer.client().fatal_error() {
+                tracing::warn!(topic = self.config.topic, "producer made anew: {code}: {reason}");
+                self.producer = producer(&self.config, &self.client_id)?;
+            }
+        }
+    }
+
+    /// Sends the messages at `indexes` once and waits for every report. Returns those that failed.
+    fn attempt(
+        &mut self,
+        messages: &[Outgoing<'_>],
+        indexes: &[usize],
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<(usize, RDKafkaErrorCode)>, SinkError> {
+        let started = Instant::now();
+        let (mut failed, mut waiting) = (Vec::new(), 0usize);
+        for index in indexes {
+            let Some(message) = messages.get(*index) else { continue };
+            loop {
+                match self.send(*index, message) {
+                    Ok(()) => {
+                        waiting += 1;
+                        break;
+                    }
+                    Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
+                        self.collect(POLL, &mut waiting, &mut failed);
+                        self.patient(started, waiting, wait)?;
+                    }
+                    Err(error) => {
+                        failed.push((*index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
+                        break;
+                    }
+                }
+            }
+        }
+        while waiting > 0 {
+            self.collect(POLL, &mut waiting, &mut failed);
+            if waiting > 0 {
+                self.patient(started, waiting, wait)?;
+            }
+        }
+        Ok(failed)
+    }
+
+    fn send(&self, index: usize, message: &Outgoing<'_>) -> Result<(), KafkaError> {
+        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+        for (key, value) in &message.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut record =
+            BaseRecord::with_opaque_to(&self.config.topic, index).payload(message.payload).headers(headers);
+        if !message.key.is_empty() {
+            record = record.key(message.key);
+        }
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+
+    fn collect(&self, timeout: Duration, waiting: &mut usize, failed: &mut Vec<(usize, RDKafkaErrorCode)>) {
+        self.producer.poll(timeout);
+        let mut reports = self.producer.context().reports.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, report) in reports.drain(..) {
+            *waiting = waiting.saturating_sub(1);
+            if let Err(code) = report {
+                failed.push((index, code));
+            }
+        }
+    }
+
+    fn patient(&self, started: Instant, waiting: usize, wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        if started.elapsed() > PATIENCE && !wait.turn() {
+            return Err(self.stopped(waiting));
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, waiting: usize) -> SinkError {
+        SinkError::Stopped { name: format!("the topic `{}`", self.config.topic), waiting }
+    }
+}
+
+/// Whether a message will never be taken, however often it is sent. All else may pass: a topic may be made anew, a
+/// right may be granted.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::UnsupportedForMessageFormat
+    )
+}
+
+fn producer(config: &KafkaSinkConfig, client_id: &str) -> Result<BaseProducer<Context>, SinkError> {
+    let fixed = [("acks", "all"), ("enable.idempotence", "true"), ("client.id", client_id)];
+    config
+        .properties
+        .client(&DEFAULTS, &fixed)
+        .create_with_context(Context::default())
+        .map_err(|error| SinkError::Client { topic: config.topic.clone(), error })
+}

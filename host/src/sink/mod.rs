@@ -1,0 +1,234 @@
+//! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
+
+mod file;
+mod kafka;
+mod stdout;
+
+use std::time::Duration;
+
+pub use file::FileSink;
+pub use kafka::{KafkaSink, KafkaSinkConfig};
+pub use stdout::StdoutSink;
+
+use crate::counts::Counts;
+use crate::detect::{DeadLetter, Found, Output};
+use crate::shutdown::Shutdown;
+use crate::source::Source;
+
+/// A message on its way out: bytes with a key and headers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing<'a> {
+    /// The message's key; empty for none.
+    pub key: &'a [u8],
+    /// Headers in order.
+    pub headers: Vec<(&'static str, String)>,
+    /// The value.
+    pub payload: &'a [u8],
+}
+
+/// A target of findings or of dead letters.
+pub enum Sink {
+    /// A Kafka topic.
+    Kafka(Box<KafkaSink>),
+    /// Standard output, one JSON text a line.
+    Stdout(StdoutSink),
+    /// A file of dead letters, one JSON object a line.
+    File(FileSink),
+    /// Nowhere: a scan without a dead-letter file only counts.
+    Discard,
+}
+
+/// A sink that cannot go on. Nothing of the batch is committed.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A client cannot be made.
+    #[error("producer for `{topic}`: {error}")]
+    Client {
+        /// The topic.
+        topic: String,
+        /// librdkafka's words.
+        #[source]
+        error: rdkafka::error::KafkaError,
+    },
+    /// A file or standard output cannot be written.
+    #[error("{name}: cannot be written: {error}")]
+    Write {
+        /// The file, or `standard output`.
+        name: String,
+        /// The system's words.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The stop's deadline passed before the target acknowledged.
+    #[error("stopped before {waiting} messages for {name} were acknowledged; they will be read again")]
+    Stopped {
+        /// The target.
+        name: String,
+        /// Messages without an acknowledgement.
+        waiting: usize,
+    },
+    /// The dead-letter target refuses a dead letter for good.
+    #[error(
+        "{name} refuses a dead letter of {topic} partition {partition} offset {offset}: {cause}\nhint: the dead-letter \
+         topic must take whatever the source topic takes: raise its max.message.bytes"
+    )]
+    DeadLetterRefused {
+        /// The target.
+        name: String,
+        /// Where the dead letter came from.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// The target's words.
+        cause: String,
+    },
+}
+
+/// A message that its target will never take.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its place among the messages that were sent.
+    pub index: usize,
+    /// The target's words.
+    pub cause: String,
+}
+
+/// What a sink does while it waits: it keeps the source's place in its group, and looks at the clock of a stop.
+pub struct Wait<'a> {
+    /// The source, which must keep polling.
+    pub source: &'a mut Source,
+    /// The wish to stop.
+    pub shutdown: &'a Shutdown,
+}
+
+impl Wait<'_> {
+    /// One turn of waiting. False when the stop's deadline has passed.
+    pub fn turn(&mut self) -> bool {
+        self.source.keep_alive();
+        !self.shutdown.expired()
+    }
+
+    /// Waits `pause` in turns. False when the stop's deadline has passed.
+    pub fn pause(&mut self, pause: Duration) -> bool {
+        const TURN: Duration = Duration::from_millis(50);
+        let mut left = pause;
+        while !left.is_zero() {
+            std::thread::sleep(left.min(TURN));
+            if !self.turn() {
+                return false;
+            }
+            left = left.saturating_sub(TURN);
+        }
+        true
+    }
+}
+
+impl Sink {
+    /// Sends `messages` and returns when all are acknowledged or refused for good. A target that is down is retried
+    /// for as long as it takes.
+    pub fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self {
+            Sink::Kafka(sink) => sink.deliver(messages, wait),
+            Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
+            Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
+            Sink::Discard => Ok(Vec::new()),
+        }
+    }
+
+    /// The target's name, for errors.
+    pub fn name(&self) -> &str {
+        match self {
+            Sink::Kafka(sink) => sink.topic(),
+            Sink::Stdout(_) => "standard output",
+            Sink::File(sink) => sink.name(),
+            Sink::Discard => "nowhere",
+        }
+    }
+}
+
+/// The two targets of a pipeline that detects.
+pub struct Delivery {
+    /// Where findings go.
+    pub findings: Sink,
+    /// Where dead letters go.
+    pub dead_letters: Sink,
+}
+
+impl Delivery {
+    /// Delivers all of `output`. A finding that its sink refuses for good becomes a dead letter; a dead letter that
+    /// is refused is an error, because nothing may be lost.
+    pub fn deliver(&mut self, output: &mut Output, counts: &mut Counts, mut wait: Wait<'_>) -> Result<(), SinkError> {
+        let findings: Vec<Outgoing<'_>> = output.findings.iter().map(finding_message).collect();
+        let refused = self.findings.deliver(&findings, &mut wait)?;
+        for refused in refused {
+            if let Some(found) = output.findings.get(refused.index) {
+                crate::counts::bump(&mut counts.refused, &found.finding.rule, 1);
+                output.dead_letters.push(refused_letter(found, refused.cause));
+            }
+        }
+        let letters: Vec<Outgoing<'_>> = output.dead_letters.iter().map(letter_message).collect();
+        match self.dead_letters.deliver(&letters, &mut wait)?.into_iter().next() {
+            None => Ok(()),
+            Some(refused) => {
+                let origin = output.dead_letters.get(refused.index).map(|letter| letter.origin.clone());
+                Err(SinkError::DeadLetterRefused {
+                    name: self.dead_letters.name().to_owned(),
+                    topic: origin.as_ref().map(|origin| origin.source.to_string()).unwrap_or_default(),
+                    partition: origin.as_ref().map(|origin| origin.partition).unwrap_or_default(),
+                    offset: origin.as_ref().map(|origin| origin.offset).unwrap_or_default(),
+                    cause: refused.cause,
+                })
+            }
+        }
+    }
+}
+
+/// A finding as a message: its id is the key, so that repeats meet in one partition and compact.
+fn finding_message(found: &Found) -> Outgoing<'_> {
+    let finding = &found.finding;
+    Outgoing {
+        key: finding.id.as_bytes(),
+        headers: vec![
+            ("content-type", "application/json".to_owned()),
+            ("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
+            ("rule", finding.rule.clone()),
+            ("severity", finding.severity.as_str().to_owned()),
+        ],
+        payload: &finding.payload,
+    }
+}
+
+/// A dead letter as a message: the original bytes are the value, cause and origin the headers.
+fn letter_message(letter: &DeadLetter) -> Outgoing<'_> {
+    let mut headers = vec![
+        ("trailhound.reason", letter.reason.to_owned()),
+        ("trailhound.detail", letter.detail.clone()),
+        ("trailhound.topic", letter.origin.source.to_string()),
+        ("trailhound.partition", letter.origin.partition.to_string()),
+        ("trailhound.offset", letter.origin.offset.to_string()),
+        ("trailhound.entry", letter.position.entry.to_string()),
+        ("trailhound.byte", letter.position.byte.to_string()),
+    ];
+    if let Some(failed) = &letter.failed {
+        headers.push(("trailhound.module", failed.module.clone()));
+        headers.push(("trailhound.digest", failed.digest.clone()));
+        headers.push(("trailhound.rules", failed.rules.clone()));
+    }
+    Outgoing { key: b"", headers, payload: &letter.original }
+}
+
+fn refused_letter(found: &Found, cause: String) -> DeadLetter {
+    DeadLetter {
+        reason: "sink_refused",
+        detail: cause,
+        origin: found.origin.clone(),
+        position: found.position,
+        failed: None,
+        original: found.finding.payload.clone(),
+    }
+}

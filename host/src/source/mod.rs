@@ -1,0 +1,83 @@
+//! Sources: batches of messages with their origin, and offsets that move when the loop says so.
+
+mod file;
+mod kafka;
+
+use std::time::Duration;
+
+pub use file::FileSource;
+pub use kafka::{KafkaSource, KafkaSourceConfig};
+
+use crate::batch::Batch;
+use crate::shutdown::Shutdown;
+
+/// When a batch ends: whichever limit is reached first. Small batches when it is quiet, large ones when it is busy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Messages in a batch.
+    pub messages_max: usize,
+    /// Payload bytes in a batch; one message alone may exceed it.
+    pub bytes_max: usize,
+    /// How long a batch that holds a message waits for more.
+    pub wait: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits { messages_max: 2_000, bytes_max: 4 << 20, wait: Duration::from_millis(5) }
+    }
+}
+
+/// Where messages come from.
+pub enum Source {
+    /// A consumer of a Kafka group.
+    Kafka(Box<KafkaSource>),
+    /// Files, folders and standard input, read once to their end.
+    File(Box<FileSource>),
+}
+
+/// A source that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// librdkafka says that this client is beyond repair.
+    #[error("consumer of {topics}: {error}")]
+    Kafka {
+        /// The topics, for the message.
+        topics: String,
+        /// librdkafka's words.
+        #[source]
+        error: rdkafka::error::KafkaError,
+    },
+}
+
+impl Source {
+    /// Fills `batch` with the next messages; waits for them. False when there are no more, or a stop is asked for.
+    pub fn next_batch(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
+        batch.clear();
+        match self {
+            Source::Kafka(source) => source.next_batch(batch, shutdown),
+            Source::File(source) => Ok(!shutdown.requested() && source.next_batch(batch)),
+        }
+    }
+
+    /// Notes that all of `batch` was delivered: only now may its offsets move.
+    pub fn commit(&mut self, batch: &Batch) {
+        if let Source::Kafka(source) = self {
+            source.commit(batch);
+        }
+    }
+
+    /// Keeps the source's place in its group while a delivery takes long. It fetches nothing meanwhile.
+    pub fn keep_alive(&mut self) {
+        if let Source::Kafka(source) = self {
+            source.keep_alive();
+        }
+    }
+
+    /// Commits what was delivered and leaves the group. Takes a few seconds at most.
+    pub fn close(self) {
+        if let Source::Kafka(source) = self {
+            source.close();
+        }
+    }
+}
