@@ -1,0 +1,90 @@
+//! The balance: every entry that was received is accounted for, by what became of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::record::{DeadReason, SkipKind};
+
+/// Counters of a batch, a worker or a run. Invariant: `received = evaluated + skipped + dead_lettered`, where an entry
+/// is what a message unpacks into (one record, one skipped thing, one piece that cannot be read). An entry on which a
+/// module failed was evaluated; what it cost that module is counted apart, in `failed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Entries received.
+    pub received: u64,
+    /// Records that were handed to the rules (most are selected by none).
+    pub evaluated: u64,
+    /// Entries that are no CloudTrail records, by kind.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Entries that could not be read, by reason.
+    pub dead_lettered: BTreeMap<&'static str, u64>,
+    /// Events that a module failed on, by module. Each is a dead letter of that module too.
+    pub failed: BTreeMap<String, u64>,
+    /// Findings, by rule id.
+    pub findings: BTreeMap<String, u64>,
+    /// Findings that the sink refused for good, by rule id. Each is a dead letter.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+    /// Time spent in modules, in nanoseconds, by module.
+    #[serde(skip)]
+    pub module_nanos: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// Counts one entry that was skipped.
+    pub fn skip(&mut self, kind: SkipKind) {
+        self.received += 1;
+        *self.skipped.entry(kind.as_str()).or_default() += 1;
+    }
+
+    /// Counts one entry that could not be read.
+    pub fn dead(&mut self, reason: DeadReason) {
+        self.received += 1;
+        *self.dead_lettered.entry(reason.as_str()).or_default() += 1;
+    }
+
+    /// Counts one record that was evaluated.
+    pub fn evaluate(&mut self) {
+        self.received += 1;
+        self.evaluated += 1;
+    }
+
+    /// Adds another's counters to these.
+    pub fn add(&mut self, other: &Counts) {
+        self.received += other.received;
+        self.evaluated += other.evaluated;
+        add_all(&mut self.skipped, &other.skipped);
+        add_all(&mut self.dead_lettered, &other.dead_lettered);
+        add_all(&mut self.failed, &other.failed);
+        add_all(&mut self.findings, &other.findings);
+        add_all(&mut self.refused, &other.refused);
+        add_all(&mut self.module_nanos, &other.module_nanos);
+    }
+
+    /// Whether every entry is accounted for.
+    pub fn balanced(&self) -> bool {
+        self.received == self.evaluated + total(&self.skipped) + total(&self.dead_lettered)
+    }
+}
+
+/// The sum of a map's counters.
+pub fn total<K>(map: &BTreeMap<K, u64>) -> u64 {
+    map.values().sum()
+}
+
+/// Adds `by` to the counter of `key`; allocates only when the key is new.
+pub fn bump(map: &mut BTreeMap<String, u64>, key: &str, by: u64) {
+    match map.get_mut(key) {
+        Some(count) => *count += by,
+        None => {
+            map.insert(key.to_owned(), by);
+        }
+    }
+}
+
+fn add_all<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
+    for (key, count) in from {
+        *into.entry(key.clone()).or_default() += count;
+    }
+}

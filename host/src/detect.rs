@@ -1,0 +1,276 @@
+//! Detection: a batch of messages becomes findings and dead letters. Reading, rules and findings meet here.
+
+use crate::batch::{Batch, Message, Origin};
+use crate::counts::{Counts, bump};
+use crate::finding::{Detection, Finding, FindingLimits, render};
+use crate::record::{self, Entry, Position, ReadLimits, Record};
+use crate::rules::{Evaluator, Outcome, RuleLimits, RuleSet};
+
+/// What a batch, or a part of a large one, came to.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Findings, with the place of the record that each was made of.
+    pub findings: Vec<Found>,
+    /// What could not be read or evaluated.
+    pub dead_letters: Vec<DeadLetter>,
+    bytes: usize,
+}
+
+/// A finding and where its record came from.
+#[derive(Debug)]
+pub struct Found {
+    /// The finding.
+    pub finding: Finding,
+    /// The record's message.
+    pub origin: Origin,
+    /// The record's place in the message.
+    pub position: Position,
+}
+
+/// Bytes that could not be read or evaluated, or a finding that its sink refused for good.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// A reason of a closed list: a `DeadReason` of the reader, a reason of `rules::Fault`, or `sink_refused`.
+    pub reason: &'static str,
+    /// What is wrong, for a person.
+    pub detail: String,
+    /// Where the bytes came from.
+    pub origin: Origin,
+    /// Where in the message they stood.
+    pub position: Position,
+    /// The module that failed, for a failure of a module; the others have seen the record.
+    pub failed: Option<FailedModule>,
+    /// The original bytes.
+    pub original: Vec<u8>,
+}
+
+/// A module that failed on an event.
+#[derive(Clone, Debug)]
+pub struct FailedModule {
+    /// The module's name.
+    pub module: String,
+    /// The module's digest.
+    pub digest: String,
+    /// The ids of its rules that were selected for the event, joined by commas.
+    pub rules: String,
+}
+
+/// Limits of detection.
+#[derive(Clone, Debug, Default)]
+pub struct DetectLimits {
+    /// Of the reader.
+    pub read: ReadLimits,
+    /// Of modules and their calls.
+    pub rules: RuleLimits,
+    /// Of findings.
+    pub findings: FindingLimits,
+}
+
+/// Output is handed over when it exceeds this, in bytes, so that a message of a hundred thousand records that all
+/// fire needs no more memory than one that does not.
+const OUTPUT_BYTES_MAX: usize = 8 << 20;
+
+/// Records that wait for their module's call are kept up to this size in all, in bytes.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// One worker's detection. Its buffers are reused from batch to batch.
+#[derive(Debug)]
+pub struct Detector {
+    limits: DetectLimits,
+    evaluator: Evaluator,
+    /// Records that some module has been handed, until their outcome is known.
+    events: Vec<Event>,
+    raws: Vec<u8>,
+    outcomes: Vec<Outcome>,
+    output: Output,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct Event {
+    origin: Origin,
+    position: Position,
+    raw: std::ops::Range<usize>,
+}
+
+impl Detector {
+    /// A detector of one worker.
+    pub fn new(limits: DetectLimits) -> Detector {
+        let evaluator = Evaluator::new(limits.rules.clone());
+        Detector {
+            limits,
+            evaluator,
+            events: Vec::new(),
+            raws: Vec::new(),
+            outcomes: Vec::new(),
+            output: Output::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Runs `rules` over `batch`. `deliver` is called with all of the output, in parts where it is large; what it
+    /// leaves in the output is dropped. Its error ends detection and is returned. `now_ms` is the time that findings
+    /// are stamped with, in milliseconds since the epoch.
+    pub fn detect<E>(
+        &mut self,
+        rules: &RuleSet,
+        batch: &Batch,
+        now_ms: i64,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<Counts, E> {
+        self.reset();
+        self.evaluator.begin(rules);
+        for (origin, message) in batch.iter() {
+            let bytes = match message {
+                Message::Bytes(bytes) => Some(bytes),
+                Message::Tombstone => None,
+                Message::Broken(bytes, reason, detail) => {
+                    self.counts.dead(reason);
+                    let position = Position { entry: 0, byte: u64::try_from(origin.offset).unwrap_or_default() };
+                    self.push_dead(reason.as_str(), detail.to_owned(), origin, position, None, bytes);
+                    continue;
+                }
+            };
+            let mut result = Ok(());
+            let read = self.limits.read.clone();
+            record::unpack(bytes, &read, &mut |entry| {
+                if result.is_ok() {
+                    self.take(rules, origin, entry);
+                    if self.raws.len() > WAITING_BYTES_MAX || self.output.bytes > OUTPUT_BYTES_MAX {
+                        result = self.settle(rules, now_ms, deliver);
+                    }
+                }
+            });
+            result?;
+        }
+        self.settle(rules, now_ms, deliver)?;
+        for (module, nanos) in self.evaluator.take_nanos() {
+            if nanos > 0 {
+                bump(&mut self.counts.module_nanos, module, nanos);
+            }
+        }
+        Ok(std::mem::take(&mut self.counts))
+    }
+
+    fn reset(&mut self) {
+        self.events.clear();
+        self.raws.clear();
+        self.outcomes.clear();
+        self.output.clear();
+        self.counts = Counts::default();
+    }
+
+    fn take(&mut self, rules: &RuleSet, origin: &Origin, entry: Entry<'_>) {
+        match entry {
+            Entry::Record(record) => self.evaluate(rules, origin, &record),
+            Entry::Skipped(kind) => self.counts.skip(kind),
+            Entry::Dead(dead) => {
+                self.counts.dead(dead.reason);
+                self.push_dead(dead.reason.as_str(), dead.detail, origin, dead.position, None, dead.raw);
+            }
+        }
+    }
+
+    fn evaluate(&mut self, rules: &RuleSet, origin: &Origin, record: &Record<'_>) {
+        self.counts.evaluate();
+        let Detector { evaluator, events, raws, outcomes, .. } = self;
+        let keep = || {
+            let start = raws.len();
+            raws.extend_from_slice(record.raw);
+            let raw = start..raws.len();
+            events.push(Event { origin: origin.clone(), position: record.position, raw });
+            u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
+        };
+        evaluator.push(rules, record.value, keep, outcomes);
+    }
+
+    /// Finishes all calls and hands over what came of them.
+    fn settle<E>(
+        &mut self,
+        rules: &RuleSet,
+        now_ms: i64,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.evaluator.flush(&mut self.outcomes);
+        for outcome in std::mem::take(&mut self.outcomes) {
+            self.conclude(rules, outcome, now_ms);
+            if self.output.bytes > OUTPUT_BYTES_MAX {
+                deliver(&mut self.output)?;
+                self.output.clear();
+            }
+        }
+        if !self.output.is_empty() {
+            deliver(&mut self.output)?;
+            self.output.clear();
+        }
+        self.events.clear();
+        self.raws.clear();
+        Ok(())
+    }
+
+    fn conclude(&mut self, rules: &RuleSet, outcome: Outcome, now_ms: i64) {
+        let (Outcome::Hit { event, .. } | Outcome::Failed { event, .. }) = &outcome;
+        let Some(event) = self.events.get(*event as usize) else { return };
+        let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
+        match outcome {
+            Outcome::Hit { module, hit, .. } => {
+                let Some(rule) = module.rule(hit.rule) else { return };
+                let labels: Vec<(String, String)> =
+                    hit.labels.into_iter().map(|label| (label.key, label.value)).collect();
+                let finding = render(
+                    &Detection {
+                        rule,
+                        module: &module.name,
+                        digest: &module.digest,
+                        generation: rules.generation,
+                        title: hit.title.as_deref(),
+                        labels: &labels,
+                        raw,
+                        origin: &event.origin,
+                        position: event.position,
+                        now_ms,
+                    },
+                    &self.limits.findings,
+                );
+                bump(&mut self.counts.findings, &rule.id, 1);
+                self.output.bytes += finding.payload.len();
+                self.output.findings.push(Found { finding, origin: event.origin.clone(), position: event.position });
+            }
+            Outcome::Failed { module, rules, reason, detail, .. } => {
+                bump(&mut self.counts.failed, &module.name, 1);
+                let ids: Vec<&str> =
+                    rules.iter().filter_map(|rule| module.rule(*rule)).map(|rule| rule.id.as_str()).collect();
+                let failed =
+                    FailedModule { module: module.name.clone(), digest: module.digest.clone(), rules: ids.join(",") };
+                let (origin, position, raw) = (event.origin.clone(), event.position, raw.to_vec());
+                self.push_dead(reason, detail, &origin, position, Some(failed), &raw);
+            }
+        }
+    }
+
+    fn push_dead(
+        &mut self,
+        reason: &'static str,
+        detail: String,
+        origin: &Origin,
+        position: Position,
+        failed: Option<FailedModule>,
+        original: &[u8],
+    ) {
+        self.output.bytes += original.len();
+        let (origin, original) = (origin.clone(), original.to_vec());
+        self.output.dead_letters.push(DeadLetter { reason, detail, origin, position, failed, original });
+    }
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.dead_letters.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.findings.clear();
+        self.dead_letters.clear();
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,24 @@
+//! Trailhound: a streaming detection pipeline for AWS CloudTrail.
+//!
+//! Everything is one loop ([`pipeline::run`]): a [`source`] hands over a batch of messages, [`detect`] reads them
+//! ([`record`]), lets the [`rules`] look at them and makes [`finding`]s, a [`sink`] delivers these, and only then do
+//! the source's offsets move. [`config`] says which pipelines there are; [`cli`] is the program around them.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod counts;
+pub mod demo;
+pub mod detect;
+pub mod finding;
+pub mod kafka;
+pub mod metrics;
+pub mod pipeline;
+pub mod record;
+pub mod rules;
+pub mod shutdown;
+pub mod sink;
+pub mod source;

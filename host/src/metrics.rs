@@ -1,0 +1,223 @@
+//! Metrics in the Prometheus text form (OpenMetrics 1.0). They are added to once a batch, never a record.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::counts::Counts;
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// All metrics of a process. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: std::sync::Arc<Registry>,
+    messages: Counters,
+    message_bytes: Counters,
+    received: Counters,
+    evaluated: Counters,
+    skipped: Counters,
+    dead_lettered: Counters,
+    failed: Counters,
+    findings: Counters,
+    refused: Counters,
+    module_seconds: Seconds,
+    batch_messages: Histograms,
+    append_to_finding: Histograms,
+    lag: Family<LagLabels, Gauge<i64, AtomicI64>>,
+    generation: Gauge<i64, AtomicI64>,
+    modules: Gauge<i64, AtomicI64>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LagLabels {
+    pipeline: String,
+    topic: String,
+    partition: i32,
+}
+
+fn batch_sizes() -> Histogram {
+    Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0])
+}
+
+fn latencies() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("trailhound");
+        let mut counter = |name: &str, help: &str| {
+            let family = Counters::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let messages = counter("messages", "Messages received");
+        let message_bytes = counter("message_bytes", "Payload bytes received, as they came");
+        let received = counter("received", "Entries received: received = evaluated + skipped + dead_lettered");
+        let evaluated = counter("evaluated", "Records handed to the rules");
+        let skipped = counter("skipped", "Entries that are no CloudTrail records, by kind");
+        let dead_lettered = counter("dead_lettered", "Entries that could not be read, by reason");
+        let failed = counter("failed", "Events that a module failed on, by module");
+        let findings = counter("findings", "Findings, by rule");
+        let refused = counter("findings_refused", "Findings that the sink refused for good, by rule");
+        let module_seconds = Seconds::default();
+        registry.register_with_unit("module", "Time spent in modules", Unit::Seconds, module_seconds.clone());
+        let batch_messages = Histograms::new_with_constructor(batch_sizes);
+        registry.register("batch_messages", "Messages in a batch", batch_messages.clone());
+        let append_to_finding = Histograms::new_with_constructor(latencies);
+        let help = "From the append of a record to its topic until its finding was acknowledged";
+        registry.register_with_unit("append_to_finding", help, Unit::Seconds, append_to_finding.clone());
+        let lag = Family::default();
+        registry.register("consumer_lag_messages", "Messages that wait, by partition", Family::clone(&lag));
+        let generation = Gauge::default();
+        registry.register("rules_generation", "Generation of the live rule set", generation.clone());
+        let modules = Gauge::default();
+        registry.register("rules_modules", "Modules in the live rule set", modules.clone());
+        Metrics {
+            registry: std::sync::Arc::new(registry),
+            messages,
+            message_bytes,
+            received,
+            evaluated,
+            skipped,
+            dead_lettered,
+            failed,
+            findings,
+            refused,
+            module_seconds,
+            batch_messages,
+            append_to_finding,
+            lag,
+            generation,
+            modules,
+        }
+    }
+}
+
+impl Metrics {
+    /// The page of `/metrics`.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        // Writing into a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut page, &self.registry);
+        page
+    }
+
+    /// Notes which rule set is live.
+    pub fn rule_set(&self, set: &crate::rules::RuleSet) {
+        self.generation.set(i64::try_from(set.generation).unwrap_or(i64::MAX));
+        self.modules.set(i64::try_from(set.modules.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The metrics of one pipeline. Its counters are there from the start, at zero.
+    pub fn pipeline(&self, name: &str) -> PipelineMetrics {
+        let metrics = PipelineMetrics { all: self.clone(), name: name.to_owned() };
+        metrics.batch(0, 0, &Counts::default());
+        metrics
+    }
+}
+
+/// A pipeline's share of the metrics.
+#[derive(Clone, Debug)]
+pub struct PipelineMetrics {
+    all: Metrics,
+    name: String,
+}
+
+impl PipelineMetrics {
+    /// Adds a batch: its messages, their bytes, and what became of its entries.
+    pub fn batch(&self, messages: usize, bytes: usize, counts: &Counts) {
+        let one = |counters: &Counters, by: u64| {
+            counters.get_or_create(&vec![("pipeline", self.name.clone())]).inc_by(by);
+        };
+        one(&self.all.messages, messages as u64);
+        one(&self.all.message_bytes, bytes as u64);
+        one(&self.all.received, counts.received);
+        one(&self.all.evaluated, counts.evaluated);
+        let each = |counters: &Counters, label: &'static str, key: &str, by: u64| {
+            counters.get_or_create(&self.labels(label, key)).inc_by(by);
+        };
+        counts.skipped.iter().for_each(|(kind, by)| each(&self.all.skipped, "kind", kind, *by));
+        counts.dead_lettered.iter().for_each(|(reason, by)| each(&self.all.dead_lettered, "reason", reason, *by));
+        counts.failed.iter().for_each(|(module, by)| each(&self.all.failed, "module", module, *by));
+        counts.findings.iter().for_each(|(rule, by)| each(&self.all.findings, "rule", rule, *by));
+        counts.refused.iter().for_each(|(rule, by)| each(&self.all.refused, "rule", rule, *by));
+        for (module, nanos) in &counts.module_nanos {
+            let seconds = std::time::Duration::from_nanos(*nanos).as_secs_f64();
+            self.all.module_seconds.get_or_create(&self.labels("module", module)).inc_by(seconds);
+        }
+        if messages > 0 {
+            let labels = vec![("pipeline", self.name.clone())];
+            self.all.batch_messages.get_or_create(&labels).observe(messages as f64);
+        }
+    }
+
+    /// Notes how long a finding took from the append of its record, in milliseconds.
+    pub fn append_to_finding(&self, ms: i64) {
+        let labels = vec![("pipeline", self.name.clone())];
+        self.all.append_to_finding.get_or_create(&labels).observe(ms.max(0) as f64 / 1_000.0);
+    }
+
+    /// Notes how many messages wait in a partition that this process owns.
+    pub fn lag(&self, topic: &str, partition: i32, messages: i64) {
+        self.all.lag.get_or_create(&self.lag_labels(topic, partition)).set(messages);
+    }
+
+    /// Forgets the lag of a partition that this process no longer owns.
+    pub fn no_lag(&self, topic: &str, partition: i32) {
+        self.all.lag.remove(&self.lag_labels(topic, partition));
+    }
+
+    fn labels(&self, label: &'static str, key: &str) -> Labels {
+        vec![("pipeline", self.name.clone()), (label, key.to_owned())]
+    }
+
+    fn lag_labels(&self, topic: &str, partition: i32) -> LagLabels {
+        LagLabels { pipeline: self.name.clone(), topic: topic.to_owned(), partition }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{DeadReason, SkipKind};
+
+    #[test]
+    fn the_page_has_the_counters_of_a_batch() {
+        let metrics = Metrics::default();
+        let pipeline = metrics.pipeline("detect");
+        let mut counts = Counts::default();
+        counts.evaluate();
+        counts.skip(SkipKind::Digest);
+        counts.dead(DeadReason::InvalidJson);
+        crate::counts::bump(&mut counts.findings, "RTM-001", 2);
+        counts.module_nanos.insert("m".to_owned(), 1_500_000_000);
+        pipeline.batch(3, 100, &counts);
+        pipeline.lag("t", 4, 17);
+        let page = metrics.page();
+        for line in [
+            "trailhound_messages_total{pipeline=\"detect\"} 3",
+            "trailhound_message_bytes_total{pipeline=\"detect\"} 100",
+            "trailhound_received_total{pipeline=\"detect\"} 3",
+            "trailhound_evaluated_total{pipeline=\"detect\"} 1",
+            "trailhound_skipped_total{pipeline=\"detect\",kind=\"digest\"} 1",
+            "trailhound_dead_lettered_total{pipeline=\"detect\",reason=\"invalid_json\"} 1",
+            "trailhound_findings_total{pipeline=\"detect\",rule=\"RTM-001\"} 2",
+            "trailhound_module_seconds_total{pipeline=\"detect\",module=\"m\"} 1.5",
+            "trailhound_consumer_lag_messages{pipeline=\"detect\",topic=\"t\",partition=\"4\"} 17",
+        ] {
+            assert!(page.contains(line), "no {line} in\n{page}");
+        }
+        pipeline.no_lag("t", 4);
+        assert!(!metrics.page().contains("partition=\"4\""));
+    }
+}
