@@ -1,0 +1,96 @@
+//! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
+
+mod expand;
+mod mistake;
+mod read;
+mod section;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use mistake::{Mistake, Mistakes};
+pub use read::{load, parse, reference};
+
+use crate::detect::DetectLimits;
+use crate::kafka::{Create, Properties};
+use crate::sink::KafkaSinkConfig;
+use crate::source::{BatchLimits, KafkaSourceConfig};
+
+/// A whole `pipeline.toml`, valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where rule modules come from.
+    pub rules: RulesConfig,
+    /// Limits of reading, rules and findings.
+    pub limits: DetectLimits,
+    /// How long deliveries in progress may take once a stop is asked for.
+    pub drain_max: Duration,
+    /// Where `/metrics`, `/healthz` and `/readyz` listen; None for nowhere.
+    pub admin: Option<SocketAddr>,
+    /// The pipelines, by name.
+    pub pipelines: BTreeMap<String, PipelineConfig>,
+}
+
+/// Where rule modules come from, and their settings.
+#[derive(Clone, Debug, Default)]
+pub struct RulesConfig {
+    /// A folder of `*.wasm`. A relative path starts at the folder of `pipeline.toml`.
+    pub directory: PathBuf,
+    /// A JSON object for each module that has settings, by the module's name.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A source, a sink, and rules between them.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// Threads, each with a consumer, a producer and rule instances of its own.
+    pub workers: usize,
+    /// Where records come from.
+    pub source: KafkaSourceConfig,
+    /// Whether and how missing source topics are created.
+    pub source_create: Option<Create>,
+    /// Where findings go.
+    pub sink: SinkConfig,
+    /// Where dead letters go.
+    pub dead_letters: SinkConfig,
+    /// When a batch ends.
+    pub batch: BatchLimits,
+}
+
+/// A sink as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkConfig {
+    /// A Kafka topic, and whether and how it is created.
+    Kafka(KafkaSinkConfig, Option<Create>),
+    /// Standard output.
+    Stdout,
+    /// A file of dead letters.
+    File(PathBuf),
+}
+
+impl RulesConfig {
+    /// The settings of a module: a JSON object.
+    pub fn settings_of(&self, module: &str) -> String {
+        self.settings.get(module).cloned().unwrap_or_else(|| "{}".to_owned())
+    }
+}
+
+impl PipelineConfig {
+    /// The properties of every Kafka client of this pipeline with the key that it goes by, and its topics.
+    pub fn kafka_parts<'a>(&'a self, name: &str) -> Vec<(String, &'a Properties, Vec<&'a str>, Option<Create>)> {
+        let key = |part: &str| format!("pipelines.{name}.{part}");
+        let topics = self.source.topics.iter().map(String::as_str).collect();
+        let mut parts = vec![(key("source.kafka"), &self.source.properties, topics, self.source_create)];
+        for (part, sink) in [("sink.kafka", &self.sink), ("dead_letters.kafka", &self.dead_letters)] {
+            if let SinkConfig::Kafka(config, create) = sink {
+                parts.push((key(part), &config.properties, vec![config.topic.as_str()], *create));
+            }
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Tests of the configuration: what is valid, and how mistakes are told.
+
+use std::path::Path;
+
+use super::{SinkConfig, parse, reference};
+
+const GOOD: &str = r#"
+[kafka]
+"bootstrap.servers" = "127.0.0.1:9092"
+
+[pipelines.detect]
+source = { kafka = { topics = ["a", "b"], group = "g", properties = { "fetch.wait.max.ms" = 10 } } }
+detect = true
+sink = { kafka = { topic = "f", create = { partitions = 4, replication = 1 } } }
+dead_letters = { file = { path = "dead.ndjson" } }
+"#;
+
+/// Each of `expect` is a line, a key, and a part of what is said and hinted.
+fn check(text: &str, expect: &[(usize, &str, &str)]) {
+    let mistakes = match parse(text, "pipeline.toml", Path::new("/etc/th")) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.mistakes,
+    };
+    let said: Vec<String> =
+        mistakes.iter().map(|m| format!("{}: {}: {} ({})", m.line, m.key, m.what, m.hint)).collect();
+    assert_eq!(mistakes.len(), expect.len(), "{said:#?}");
+    for ((line, key, part), (mistake, said)) in expect.iter().zip(mistakes.iter().zip(&said)) {
+        assert_eq!((*line, *key), (mistake.line, mistake.key.as_str()), "{said}");
+        assert!(said.contains(part), "no `{part}` in {said}");
+    }
+}
+
+#[test]
+fn a_valid_configuration_is_taken_as_it_stands() {
+    let config = parse(GOOD, "pipeline.toml", Path::new("/etc/th")).unwrap();
+    let pipeline = &config.pipelines["detect"];
+    assert_eq!(pipeline.source.topics, ["a", "b"]);
+    assert_eq!(pipeline.source.properties.get("fetch.wait.max.ms"), Some("10"));
+    assert_eq!(pipeline.source.properties.get("bootstrap.servers"), Some("127.0.0.1:9092"));
+    assert_eq!(pipeline.dead_letters, SinkConfig::File("/etc/th/dead.ndjson".into()));
+    assert!(matches!(&pipeline.sink, SinkConfig::Kafka(sink, Some(create))
+        if sink.topic == "f" && create.partitions == 4 && create.replication == 1));
+    assert_eq!(config.rules.directory, Path::new("/etc/th/rules"));
+    assert_eq!(config.admin.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:9464"));
+}
+
+#[test]
+fn the_shipped_configuration_is_valid() {
+    let text = include_str!("../../../pipeline.toml");
+    parse(text, "pipeline.toml", Path::new("")).unwrap();
+}
+
+#[test]
+fn all_mistakes_come_in_one_report() {
+    let text = r#"
+[kafka]
+"bootstrap.server" = "a:1"
+"acks" = "1"
+"sasl.password" = "${TRAILHOUND_NOT_SET}"
+[rule]
+directory = "x"
+[limits.read]
+mesage_bytes_max = 5
+nesting_max = 0
+[admin]
+listen = "here"
+[pipelines.detect]
+workers = "two"
+source = { kafka = { topics = [], group = "g" } }
+sink = { kafka = { topic = 5 } }
+"#;
+    check(
+        text,
+        &[
+            (3, "kafka.\"bootstrap.server\"", "no such property"),
+            (4, "kafka.\"acks\"", "may not be set"),
+            (5, "kafka.sasl.password", "no variable TRAILHOUND_NOT_SET"),
+            (6, "rule", "did you mean `rules`?"),
+            (9, "limits.read.mesage_bytes_max", "did you mean `message_bytes_max`?"),
+            (10, "limits.read.nesting_max", "from 1 to 64"),
+            (11, "admin.listen", "ADDRESS:PORT"),
+            (13, "pipelines.detect.detect", "must be true"),
+            (13, "pipelines.detect.dead_letters", "is missing"),
+            (14, "pipelines.detect.workers", "whole number"),
+            (15, "pipelines.detect.source.kafka.topics", "at least one topic"),
+            (15, "kafka.\"bootstrap.servers\"", "is missing"),
+            (16, "pipelines.detect.sink.kafka.topic", "must be a text, not a number"),
+            (16, "kafka.\"bootstrap.servers\"", "is missing"),
+        ],
+    );
+}
+
+#[test]
+fn syntax_is_reported_with_its_line() {
+    check("[kafka]\n\"bootstrap.servers\" = \n", &[(2, "", "")]);
+    check(&GOOD.replace("detect = true", "detect = true\ndetect = true"), &[(8, "", "duplicate key")]);
+}
+
+#[test]
+fn a_configuration_without_pipelines_says_so() {
+    check("[kafka]\n\"bootstrap.servers\" = \"a:1\"\n", &[(0, "pipelines", "no pipeline")]);
+    check("", &[(0, "pipelines", "no pipeline")]);
+}
+
+#[test]
+fn sinks_are_named_once() {
+    let both = "sink = { kafka = { topic = \"f\" }, stdout = {} }";
+    let text = GOOD.replace("sink = { kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }", both);
+    check(&text, &[(8, "pipelines.detect.sink.kafka", "name either `kafka` or `stdout`")]);
+    let text = GOOD.replace("dead_letters = { file = { path = \"dead.ndjson\" } }", "dead_letters = {}");
+    check(&text, &[(9, "pipelines.detect.dead_letters.kafka", "name either `kafka` or `file`")]);
+}
+
+#[test]
+fn settings_become_json() {
+    let text = format!("{GOOD}\n[rules.settings.m]\na = 1\nb = [\"x\", true]\nc.d = 1.5\n");
+    let config = parse(&text, "pipeline.toml", Path::new("")).unwrap();
+    assert_eq!(config.rules.settings_of("m"), r#"{"a":1,"b":["x",true],"c":{"d":1.5}}"#);
+    assert_eq!(config.rules.settings_of("other"), "{}");
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let text =
+        GOOD.replace("[pipelines", "\"sasl.password\" = \"s3cret\"\n\"security.protocol\" = \"s3cret\"\n[pipelines");
+    let mistakes = parse(&text, "pipeline.toml", Path::new("")).unwrap_err();
+    assert!(!mistakes.to_string().contains("s3cret"), "{mistakes}");
+    let text = GOOD.replace("[pipelines", "\"sasl.password\" = \"s3cret\"\n[pipelines");
+    let config = parse(&text, "pipeline.toml", Path::new("")).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn every_key_has_a_default_or_is_required() {
+    let keys = reference();
+    let has = |key: &str, default: &str| keys.iter().any(|(k, d)| k == key && d == default);
+    assert!(has("limits.drain_ms_max", "20000"));
+    assert!(has("rules.directory", "rules"));
+    assert!(has("pipelines.NAME.workers", "1"));
+    assert!(has("pipelines.NAME.sink.kafka.topic", "required"));
+}
