@@ -1,0 +1,178 @@
+//! `trailhound run`: all pipelines of a configuration, until a signal.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::validate::{check_kafka, load_rules, unusable};
+use super::{Failure, print};
+use crate::admin::{self, Health};
+use crate::config::{self, Config, PipelineConfig, SinkConfig};
+use crate::counts::{Counts, total};
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Pipeline, PipelineError};
+use crate::rules::Engine;
+use crate::shutdown::Shutdown;
+use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink};
+use crate::source::{KafkaSource, Source};
+
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    let config = config::load(file).map_err(Failure::usage)?;
+    let engine = Engine::new().map_err(Failure::new)?;
+    let rules = load_rules(&engine, &config)?;
+    let metrics = Metrics::default();
+    metrics.rule_set(&rules);
+    let rules = Arc::new(ArcSwap::from_pointee(rules));
+    let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
+    serve(&config, &metrics, &health, &shutdown)?;
+    let mistakes = check_kafka(&config, true);
+    if !mistakes.is_empty() {
+        return Err(unusable(&mistakes));
+    }
+    let mut workers = Vec::new();
+    for (name, pipeline) in &config.pipelines {
+        let shared = Pipeline {
+            rules: Arc::clone(&rules),
+            limits: config.limits.clone(),
+            metrics: metrics.pipeline(name),
+            shutdown: Arc::clone(&shutdown),
+        };
+        for number in 0..pipeline.workers {
+            workers.push((name.clone(), start(name, number, pipeline, shared.clone(), &health)?));
+        }
+    }
+    health.running();
+    let live = rules.load();
+    tracing::info!(
+        pipelines = config.pipelines.len(),
+        workers = workers.len(),
+        modules = live.modules.len(),
+        rules = live.rules_len(),
+        generation = live.generation,
+        "running"
+    );
+    finish(workers)
+}
+
+/// Waits for all workers and prints the balance.
+fn finish(workers: Vec<(String, JoinHandle<Result<Counts, PipelineError>>)>) -> Result<(), Failure> {
+    let mut balance: BTreeMap<String, Counts> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for (name, worker) in workers {
+        let counts = balance.entry(name.clone()).or_default();
+        match worker.join() {
+            Ok(Ok(worked)) => counts.add(&worked),
+            Ok(Err(error)) => failures.push(format!("pipelines.{name}: {error}")),
+            Err(_) => failures.push(format!("pipelines.{name}: a worker panicked; this is a fault of trailhound")),
+        }
+    }
+    for (name, counts) in &balance {
+        tracing::info!(
+            pipeline = name,
+            received = counts.received,
+            evaluated = counts.evaluated,
+            skipped = total(&counts.skipped),
+            dead_lettered = total(&counts.dead_lettered),
+            failed = total(&counts.failed),
+            findings = total(&counts.findings),
+            "stopped"
+        );
+    }
+    print(serde_json::json!({ "pipelines": balance }))?;
+    failures.sort();
+    failures.dedup();
+    if failures.is_empty() { Ok(()) } else { Err(Failure::new(failures.join("\n"))) }
+}
+
+/// Starts a worker: a thread that owns its consumer, its producers and its rule instances.
+fn start(
+    name: &str,
+    number: usize,
+    config: &PipelineConfig,
+    pipeline: Pipeline,
+    health: &Health,
+) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
+    // Unique among the members of the group, on this machine and others.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let client_id = format!("trailhound-{name}-{}-{}-{number}", host.trim(), std::process::id());
+    let metrics = Some(pipeline.metrics.clone());
+    let source = KafkaSource::new(&config.source, config.batch.clone(), &client_id, metrics).map_err(Failure::new)?;
+    let mut source = Source::Kafka(Box::new(source));
+    let mut delivery = Delivery {
+        findings: sink(&config.sink, &client_id).map_err(Failure::new)?,
+        dead_letters: sink(&config.dead_letters, &client_id).map_err(Failure::new)?,
+    };
+    let (health, label) = (health.clone(), name.to_owned());
+    let work = move || {
+        let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
+        if let Err(error) = &result {
+            tracing::error!(pipeline = label, "worker failed: {error}");
+            health.failed();
+            pipeline.shutdown.request();
+        }
+        // Findings that were delivered are committed even when what came after them failed.
+        source.close();
+        result
+    };
+    std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
+}
+
+fn sink(config: &SinkConfig, client_id: &str) -> Result<Sink, SinkError> {
+    Ok(match config {
+        SinkConfig::Kafka(config, _) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
+        SinkConfig::Stdout => Sink::Stdout(StdoutSink::default()),
+        SinkConfig::File(path) => Sink::File(FileSink::open(path)?),
+    })
+}
+
+/// Starts the thread of all that is asynchronous: signals and the admin page.
+fn serve(config: &Config, metrics: &Metrics, health: &Health, shutdown: &Arc<Shutdown>) -> Result<(), Failure> {
+    let listener = match config.admin {
+        Some(address) => {
+            let listener = admin::bind(address).map_err(|error| {
+                let hint = "another program has the port: set another, or listen = \"off\"";
+                Failure::new(format!("admin.listen: {address}: {error}\nhint: {hint}"))
+            })?;
+            let address = listener.local_addr().map_err(Failure::new)?;
+            tracing::info!(%address, "admin page: /metrics /healthz /readyz");
+            Some(listener)
+        }
+        None => None,
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(Failure::new)?;
+    let (metrics, health, shutdown) = (metrics.clone(), health.clone(), Arc::clone(shutdown));
+    let (mut terminate, mut interrupt) = {
+        let _guard = runtime.enter();
+        let listen = |kind| signal(kind).map_err(Failure::new);
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?)
+    };
+    let serve = move || {
+        let page = health.clone();
+        runtime.block_on(async move {
+            if let Some(listener) = listener {
+                tokio::spawn(admin::serve(listener, metrics, page));
+            }
+            let mut signals = 0;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                signals += 1;
+                if signals > 1 {
+                    tracing::warn!("second signal: stopping at once; what is not acknowledged will be read again");
+                    std::process::exit(i32::from(super::FAILURE));
+                }
+                tracing::info!("stopping after the batches in hand");
+                health.stopping();
+                shutdown.request();
+            }
+        });
+    };
+    std::thread::Builder::new().name("admin".to_owned()).spawn(serve).map(drop).map_err(Failure::new)
+}
