@@ -1,0 +1,21 @@
+//! All black-box tests, in one binary: one link step, and one broker for every test that does not break it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
+mod configuration;
+mod contract;
+mod corpus;
+mod data_sets;
+mod detection;
+mod end_to_end;
+mod guest;
+mod hostile_calls;
+mod hostile_modules;
+mod hostile_program;
+mod kafka_errors;
+mod program;
+mod real_kafka;
+mod restarts;
+mod scan;
+mod sink_down;
+mod tidy;

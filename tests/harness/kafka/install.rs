@@ -1,0 +1,159 @@
+//! Getting Apache Kafka: its jars from Maven, once, and what makes a broker start fast.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use super::{Ports, free_port, properties, wait_until_started};
+use crate::child::Child;
+use crate::folder::Folder;
+
+/// The broker's version.
+const KAFKA: &str = "4.1.1";
+/// The version of its logging back end, without which the broker says nothing.
+const LOG4J: &str = "2.24.3";
+/// The cluster's id; every test broker is a cluster of its own, so they may share it.
+const CLUSTER: &str = "5L6g3nShTxeMCtKtX86sw1";
+
+/// A Kafka that is ready to start.
+#[derive(Debug)]
+pub(super) struct Install {
+    folder: PathBuf,
+    /// Every jar by name: a class-data archive is not used with a wildcard.
+    class_path: String,
+}
+
+impl Install {
+    /// Java with the broker's classes, the class-data archive and little memory; the main class is still to be named.
+    pub(super) fn java(&self) -> Command {
+        let mut java = self.java_without_archive();
+        java.arg(format!("-XX:SharedArchiveFile={}", self.archive().display()));
+        java
+    }
+
+    /// Makes `data` a formatted, empty log folder.
+    pub(super) fn format(&self, data: &Path) {
+        copy_files(&self.folder.join("formatted"), data);
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.folder.join("classes.jsa")
+    }
+
+    fn java_without_archive(&self) -> Command {
+        let mut java = Command::new("java");
+        java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO"]);
+        java.args(["-cp", &self.class_path]);
+        java
+    }
+}
+
+/// The installation, made at the first call; or why it cannot be made.
+pub(super) fn get() -> Result<&'static Install, &'static str> {
+    static INSTALL: LazyLock<Result<Install, String>> = LazyLock::new(make);
+    INSTALL.as_ref().map_err(String::as_str)
+}
+
+/// Makes the installation in `target/kafka`, or takes it from there. Processes wait for each other.
+fn make() -> Result<Install, String> {
+    runs("java", "-version")?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka").join(KAFKA);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
+    let lock = File::create(folder.join("lock")).map_err(|error| format!("lock: {error}"))?;
+    lock.lock().map_err(|error| format!("lock: {error}"))?;
+    // The last step leaves this file; whatever an earlier, interrupted try has left is made again.
+    let ready = folder.join("ready");
+    if !ready.exists() {
+        fetch(&folder)?;
+    }
+    let install = Install { class_path: class_path(&folder.join("jars"))?, folder };
+    if !ready.exists() {
+        format(&install)?;
+        archive(&install)?;
+        fs::write(&ready, "").map_err(|error| format!("{}: {error}", ready.display()))?;
+    }
+    Ok(install)
+}
+
+/// Fetches the jars with Maven.
+fn fetch(folder: &Path) -> Result<(), String> {
+    runs("mvn", "-version")?;
+    let pom = format!(
+        r#"<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>trailhound</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version></dependency>
+<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J}</version></dependency>
+</dependencies></project>
+"#
+    );
+    fs::write(folder.join("pom.xml"), pom).map_err(|error| format!("pom.xml: {error}"))?;
+    let mut maven = Command::new("mvn");
+    maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies", "-DoutputDirectory=jars"]);
+    succeeds(maven.current_dir(folder))
+}
+
+/// Formats an empty log folder, to be copied for every broker: a run of the tool takes as long as a broker's start.
+fn format(install: &Install) -> Result<(), String> {
+    let scratch = Folder::new("kafka-format");
+    let config = scratch.write("server.properties", properties(&scratch, some_ports()));
+    let mut java = install.java_without_archive();
+    java.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(config);
+    succeeds(&mut java)?;
+    copy_files(&scratch.path().join("data"), &install.folder.join("formatted"));
+    Ok(())
+}
+
+/// Runs a broker once and keeps the classes that it has loaded: later starts take a third of the time.
+fn archive(install: &Install) -> Result<(), String> {
+    let scratch = Folder::new("kafka-archive");
+    install.format(&scratch.path().join("data"));
+    let config = scratch.write("server.properties", properties(&scratch, some_ports()));
+    let mut java = install.java_without_archive();
+    java.arg(format!("-XX:ArchiveClassesAtExit={}", install.archive().display()));
+    java.arg("kafka.Kafka").arg(config);
+    let mut broker = Child::start(&java, scratch.path(), "broker");
+    wait_until_started(&mut broker);
+    broker.signal("TERM");
+    broker.wait(super::START);
+    if install.archive().exists() { Ok(()) } else { Err("the broker has left no class-data archive".to_owned()) }
+}
+
+fn some_ports() -> Ports {
+    Ports { plain: free_port(), sasl: free_port(), controller: free_port() }
+}
+
+/// All jars of a folder, joined as Java wants them, in one order.
+fn class_path(jars: &Path) -> Result<String, String> {
+    let entries = fs::read_dir(jars).map_err(|error| format!("{}: {error}", jars.display()))?;
+    let mut paths: Vec<String> = entries.flatten().map(|entry| entry.path().display().to_string()).collect();
+    paths.sort();
+    Ok(paths.join(":"))
+}
+
+/// Whether a program is there and runs.
+fn runs(program: &str, argument: &str) -> Result<(), String> {
+    let mut command = Command::new(program);
+    succeeds(command.arg(argument))
+}
+
+/// Runs a command to its end; what it says is shown only when it fails.
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{program}: {}: {}", output.status, String::from_utf8_lossy(&said).trim()))
+}
+
+/// Copies the files of a flat folder into a new one.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a new folder");
+    for entry in fs::read_dir(from).expect("a formatted log folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a file to copy");
+    }
+}
