@@ -83,13 +83,13 @@ fn build(engine: &Engine, dir: &Path, out: Option<&Path>) -> Result<rules::Built
 
 fn open(engine: &Engine, file: &Path) -> Result<Module, Failure> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    std::fs::read(file)
-        .map_err(rules::Refusal::Unreadable)
-        .and_then(|bytes| Module::open(engine, &name, &bytes, "{}", &RuleLimits::default()))
-        .map_err(|refusal| {
+    let limits = RuleLimits::default();
+    rules::read_module(file, &limits).and_then(|bytes| Module::open(engine, &name, &bytes, "{}", &limits)).map_err(
+        |refusal| {
             let (file, step, hint) = (file.display(), refusal.step(), refusal.hint());
             Failure::usage(format!("{file}: refused at step `{step}`: {refusal}\nhint: {hint}"))
-        })
+        },
+    )
 }
 
 fn test(engine: &Engine, path: &Path, json: bool) -> Result<(), Failure> {

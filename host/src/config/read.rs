@@ -156,7 +156,7 @@ fn read_limits(mut section: Section<'_>, findings: &mut Findings) -> (DetectLimi
 fn read_admin(mut section: Section<'_>, findings: &mut Findings) -> Option<SocketAddr> {
     let key = section.key("listen");
     let listen = section.text("listen", Some(ADMIN_LISTEN), findings)?;
-    let span = section.span().cloned();
+    let span = section.span_of("listen");
     section.finish(findings);
     if listen == "off" {
         return None;
@@ -178,7 +178,7 @@ fn read_pipeline(
     section.number("workers", &mut workers, [1, 256], findings);
     let source = read_source(section.section("source", findings), kafka, findings);
     let detect = section.flag("detect", false, findings);
-    if section.is_present() && !detect {
+    if section.is_present() && detect == Some(false) {
         let hint = "detect = true runs the rules between source and sink";
         findings.wrong(section.span(), &section.key("detect"), "must be true: this version only detects", hint);
     }
@@ -222,12 +222,12 @@ fn read_source(
     }
     section.finish(findings);
     let topics = part.texts("topics", findings);
-    if part.is_present() && topics.is_empty() {
+    if part.is_present() && topics.as_ref().is_some_and(Vec::is_empty) {
         findings.wrong(part.span(), &part.key("topics"), "must name at least one topic", "topics = [\"cloudtrail\"]");
     }
     let group = part.required("group", "workers of one group share the partitions: group = \"trailhound\"", findings);
     let (properties, create) = read_kafka(part, kafka, findings);
-    Some((KafkaSourceConfig { topics, group: group?, properties }, create))
+    Some((KafkaSourceConfig { topics: topics?, group: group?, properties }, create))
 }
 
 /// A sink. Findings go to Kafka or standard output, dead letters to Kafka or a file.
@@ -252,6 +252,9 @@ fn read_sink(
     };
     let is_other = to_other.is_present();
     to_other.finish(findings);
+    let mut part = to_kafka;
+    let topic = part.required("topic", "topic = \"findings\"", findings);
+    let (properties, create) = read_kafka(part, kafka, findings);
     if is_other {
         return if dead_letters {
             file.map(|file| SinkConfig::File(folder.join(file)))
@@ -259,9 +262,6 @@ fn read_sink(
             Some(SinkConfig::Stdout)
         };
     }
-    let mut part = to_kafka;
-    let topic = part.required("topic", "topic = \"findings\"", findings);
-    let (properties, create) = read_kafka(part, kafka, findings);
     Some(SinkConfig::Kafka(KafkaSinkConfig { topic: topic?, properties }, create))
 }
 

@@ -55,6 +55,11 @@ impl<'t> Section<'t> {
         self.span.as_ref()
     }
 
+    /// Where a key's value stands, or else the section.
+    pub(super) fn span_of(&self, name: &str) -> Option<Range<usize>> {
+        self.value(name).map(Spanned::span).or(self.span.clone())
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
@@ -132,15 +137,18 @@ impl<'t> Section<'t> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(&mut self, name: &'static str, findings: &mut Findings) -> Vec<String> {
+    /// None where something else stands there, which has been complained about.
+    pub(super) fn texts(&mut self, name: &'static str, findings: &mut Findings) -> Option<Vec<String>> {
         let key = self.key(name);
-        let Some(value) = self.ask(name, "required", findings) else { return Vec::new() };
+        let Some(value) = self.ask(name, "required", findings) else { return Some(Vec::new()) };
         let DeValue::Array(array) = value.get_ref() else {
             let what = format!("must be a list of texts, not {}", article(value.get_ref()));
             findings.wrong(Some(&value.span()), &key, what, "write [\"one\", \"two\"]");
-            return Vec::new();
+            return None;
         };
-        array.iter().filter_map(|item| text(&key, item, findings)).collect()
+        // Every item is looked at, so that all of them are complained about.
+        let texts: Vec<Option<String>> = array.iter().map(|item| text(&key, item, findings)).collect();
+        texts.into_iter().collect()
     }
 
     /// A whole number within bounds.
@@ -163,15 +171,15 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// True or false.
-    pub(super) fn flag(&mut self, name: &'static str, default: bool, findings: &mut Findings) -> bool {
+    /// True or false. None where something else stands there, which has been complained about.
+    pub(super) fn flag(&mut self, name: &'static str, default: bool, findings: &mut Findings) -> Option<bool> {
         let key = self.key(name);
         match self.ask(name, &default.to_string(), findings).map(|value| (value.get_ref(), value.span())) {
-            None => default,
-            Some((DeValue::Boolean(flag), _)) => *flag,
+            None => Some(default),
+            Some((DeValue::Boolean(flag), _)) => Some(*flag),
             Some((other, span)) => {
                 findings.wrong(Some(&span), &key, format!("must be true or false, not {}", article(other)), "");
-                default
+                None
             }
         }
     }
@@ -181,7 +189,7 @@ impl<'t> Section<'t> {
         let Some(table) = self.table.take() else { return BTreeMap::new() };
         let mut properties = BTreeMap::new();
         for (name, value) in table {
-            let key = self.key(name.get_ref());
+            let key = self.key(&format!("\"{}\"", name.get_ref()));
             let text = match value.get_ref() {
                 DeValue::Integer(number) => Some(number.as_str().to_owned()),
                 DeValue::Float(number) => Some(number.as_str().to_owned()),

@@ -74,11 +74,11 @@ sink = { kafka = { topic = 5 } }
         &[
             (3, "kafka.\"bootstrap.server\"", "no such property"),
             (4, "kafka.\"acks\"", "may not be set"),
-            (5, "kafka.sasl.password", "no variable TRAILHOUND_NOT_SET"),
+            (5, "kafka.\"sasl.password\"", "no variable TRAILHOUND_NOT_SET"),
             (6, "rule", "did you mean `rules`?"),
             (9, "limits.read.mesage_bytes_max", "did you mean `message_bytes_max`?"),
             (10, "limits.read.nesting_max", "from 1 to 64"),
-            (11, "admin.listen", "ADDRESS:PORT"),
+            (12, "admin.listen", "ADDRESS:PORT"),
             (13, "pipelines.detect.detect", "must be true"),
             (13, "pipelines.detect.dead_letters", "is missing"),
             (14, "pipelines.detect.workers", "whole number"),

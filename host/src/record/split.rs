@@ -466,12 +466,15 @@ impl Split {
         self.queue.push_back(Piece { range, kind });
     }
 
-    /// Gives a broken piece without the white space and commas around it.
+    /// Gives a broken piece without the white space and commas around it; a value that was cut keeps its last bytes,
+    /// whatever they are, but for the end of its line.
     fn give_broken(&mut self, window: &[u8], range: Range<usize>, why: PieceKind) {
         let is_padding = |byte: &u8| is_space(*byte) || *byte == b',';
         let bytes = window.get(range.clone()).unwrap_or_default();
         let lead = bytes.iter().take_while(|byte| is_padding(byte)).count();
-        let tail = bytes.iter().skip(lead).rev().take_while(|byte| is_padding(byte)).count();
+        let cut = why == OPEN_AT_END && bytes.get(lead) != Some(&b']');
+        let is_tail = |byte: &u8| if cut { matches!(byte, b'\n' | b'\r') } else { is_padding(byte) };
+        let tail = bytes.iter().skip(lead).rev().take_while(|byte| is_tail(byte)).count();
         let range = range.start + lead..range.end - tail;
         let kind = match why {
             PieceKind::Broken(DeadReason::InvalidJson, _) if !is_utf8(window, &range) => {

@@ -1,6 +1,6 @@
 //! One running instance of a module: calls with limits, and what went wrong in words of a closed list.
 
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap};
 
 use super::contract::{self, Level, RuleModule};
 use super::engine::TICK;
@@ -34,16 +34,24 @@ impl Fault {
 
 /// What the host keeps for one instance.
 pub(super) struct State {
+    /// Limits of tables, and of the numbers of things.
     limits: StoreLimits,
+    /// What all memories may still grow by, together, in bytes.
+    memory_bytes_left: usize,
     module: String,
     logged: u32,
 }
 
 impl contract::Host for State {
     fn log(&mut self, level: Level, mut message: String) {
-        self.logged += 1;
+        self.logged = self.logged.saturating_add(1);
         if self.logged > LOG_MESSAGES_MAX {
             return;
+        }
+        // It may hold texts of records: nobody who writes one shall forge a line of the log or steer a terminal.
+        if message.contains(char::is_control) {
+            let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            message = message.chars().take(LOG_BYTES_MAX).map(escape).collect();
         }
         cut(&mut message, LOG_BYTES_MAX);
         let module = self.module.as_str();
@@ -53,6 +61,46 @@ impl contract::Host for State {
             Level::Warn => tracing::warn!(module, "rule: {message}"),
             Level::Error => tracing::error!(module, "rule: {message}"),
         }
+    }
+}
+
+impl State {
+    /// Says after a call how many of its messages were dropped.
+    fn end_log(&mut self) {
+        let dropped = self.logged.saturating_sub(LOG_MESSAGES_MAX);
+        self.logged = 0;
+        if dropped > 0 {
+            tracing::warn!(module = self.module.as_str(), dropped, "rule: log messages dropped");
+        }
+    }
+}
+
+/// Why a guest that grows its memory too far is stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("forcing trap when growing memory beyond limits.rules.memory_bytes_max")]
+struct MemoryExhausted;
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let left = self.memory_bytes_left.checked_sub(desired.saturating_sub(current)).ok_or(MemoryExhausted)?;
+        self.memory_bytes_left = left;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.limits.table_growing(current, desired, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories()
     }
 }
 
@@ -73,18 +121,18 @@ impl Instance {
     ) -> Result<Instance, Fault> {
         let state = State {
             limits: StoreLimitsBuilder::new()
-                .memory_size(limits.memory_bytes_max)
                 .table_elements(100_000)
                 .instances(16)
                 .memories(4)
                 .tables(16)
                 .trap_on_grow_failure(true)
                 .build(),
+            memory_bytes_left: limits.memory_bytes_max,
             module: name.to_owned(),
             logged: 0,
         };
         let mut store = Store::new(pre.engine(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| state);
         store.set_hostcall_fuel(limits.answer_bytes_max);
         store.epoch_deadline_trap();
         arm(&mut store, limits.call_ms_max);
@@ -103,30 +151,18 @@ impl Instance {
 
     /// Asks the module what it is.
     pub(super) fn describe(&mut self, settings: &str) -> Result<Result<contract::Module, String>, Fault> {
-        self.arm();
-        self.bindings
-            .trailhound_rule_detection()
-            .call_describe(&mut self.store, settings)
-            .map_err(|e| fault(&e, self.call_ms_max))
+        arm(&mut self.store, self.call_ms_max);
+        let answer = self.bindings.trailhound_rule_detection().call_describe(&mut self.store, settings);
+        self.store.data_mut().end_log();
+        answer.map_err(|e| fault(&e, self.call_ms_max))
     }
 
     /// Evaluates a batch. What comes back is hostile input still.
     pub(super) fn evaluate(&mut self, batch: &contract::Batch) -> Result<Vec<contract::Hit>, Fault> {
-        self.arm();
-        self.bindings
-            .trailhound_rule_detection()
-            .call_evaluate(&mut self.store, batch)
-            .map_err(|e| fault(&e, self.call_ms_max))
-    }
-
-    fn arm(&mut self) {
-        let state = self.store.data_mut();
-        if state.logged > LOG_MESSAGES_MAX {
-            let dropped = state.logged - LOG_MESSAGES_MAX;
-            tracing::warn!(module = state.module.as_str(), dropped, "rule: log messages dropped");
-        }
-        state.logged = 0;
         arm(&mut self.store, self.call_ms_max);
+        let answer = self.bindings.trailhound_rule_detection().call_evaluate(&mut self.store, batch);
+        self.store.data_mut().end_log();
+        answer.map_err(|e| fault(&e, self.call_ms_max))
     }
 }
 
@@ -149,7 +185,7 @@ fn fault(error: &wasmtime::Error, call_ms_max: u64) -> Fault {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => Fault::TimedOut(call_ms_max),
         Some(_) => Fault::Trapped(text),
-        None if text.contains("forcing trap when growing") => Fault::Trapped(text),
+        None if error.is::<MemoryExhausted>() || text.contains("forcing trap when growing") => Fault::Trapped(text),
         None => Fault::WrongAnswer(text),
     }
 }

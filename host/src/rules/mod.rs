@@ -25,7 +25,7 @@ pub use engine::Engine;
 pub use evaluate::{Evaluator, Outcome};
 pub use instance::Fault;
 pub use limits::{RuleLimits, cut};
-pub use module::{Module, digest};
+pub use module::{Module, digest, read as read_module};
 pub use prove::{ExampleOutcome, run as prove};
 pub use refusal::Refusal;
 pub use set::{Refused, RuleSet, module_files};

@@ -1,5 +1,7 @@
 //! A rule module: from bytes to something that may go live, step by step, each step a possible refusal.
 
+use std::io::Read as _;
+
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
@@ -96,6 +98,20 @@ impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Module({} {})", self.name, self.digest)
     }
+}
+
+/// Reads a module's file. One that is too large is refused by its size and not read.
+pub fn read(file: &std::path::Path, limits: &RuleLimits) -> Result<Vec<u8>, Refusal> {
+    let file = std::fs::File::open(file).map_err(Refusal::Unreadable)?;
+    let bytes_max = limits.module_bytes_max;
+    let size = usize::try_from(file.metadata().map_err(Refusal::Unreadable)?.len()).unwrap_or(usize::MAX);
+    if size > bytes_max {
+        return Err(Refusal::TooLarge { bytes: size, bytes_max });
+    }
+    let mut bytes = Vec::with_capacity(size);
+    // One byte more than allowed, if it has grown meanwhile: then `Module::open` refuses it.
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(Refusal::Unreadable)?;
+    Ok(bytes)
 }
 
 /// SHA-256 in hex.

@@ -23,6 +23,15 @@ pub enum Refusal {
     /// A core module, not a component.
     #[error("a core WebAssembly module, not a component")]
     CoreModule,
+    /// It holds a component that instantiates components.
+    #[error("a component within it instantiates components")]
+    Nested,
+    /// It is made of too many instances.
+    #[error("it is made of more than {instances_max} instances")]
+    ManyInstances {
+        /// The limit.
+        instances_max: u32,
+    },
     /// It imports something else than the contract's host interface.
     #[error("imports `{name}`, which is not part of the contract")]
     ForeignImport {
@@ -67,7 +76,7 @@ impl Refusal {
         match self {
             Refusal::Unreadable(_) => "read",
             Refusal::TooLarge { .. } => "size",
-            Refusal::NotWasm(_) | Refusal::CoreModule => "parse",
+            Refusal::NotWasm(_) | Refusal::CoreModule | Refusal::Nested | Refusal::ManyInstances { .. } => "parse",
             Refusal::ForeignImport { .. } => "imports",
             Refusal::NoContract | Refusal::OtherVersion { .. } => "contract",
             Refusal::Compile(_) => "compile",
@@ -87,6 +96,9 @@ impl Refusal {
                 "build with `trailhound rule build`, which strips and optimises, or raise limits.rules.module_bytes_max"
             }
             Refusal::NotWasm(_) => "build it again with `trailhound rule build DIR`; the file may be cut off",
+            Refusal::Nested | Refusal::ManyInstances { .. } => {
+                "build it with `trailhound rule build DIR`, as one component"
+            }
             Refusal::CoreModule => "make a component of it with `trailhound rule build DIR`",
             Refusal::ForeignImport { .. } => {
                 "a rule has no clock, randomness, files or network: build for wasm32-unknown-unknown, not for WASI"

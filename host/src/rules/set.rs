@@ -75,8 +75,7 @@ impl RuleSet {
             } else if modules.len() >= limits.modules_max {
                 Err(Refusal::Set(format!("over the limit of {} modules", limits.modules_max)))
             } else {
-                std::fs::read(&file)
-                    .map_err(Refusal::Unreadable)
+                super::module::read(&file, limits)
                     .and_then(|bytes| Module::load(engine, &name, &bytes, &settings(&name), limits))
             };
             match loaded {
