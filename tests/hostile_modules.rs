@@ -323,6 +323,9 @@ fn a_description_that_breaks_the_contract_lists_every_mistake() {
 fn rules_and_fields_are_limited() {
     let small = RuleLimits { rules_max: 1, ..limits() };
     check_bytes("rules", &guest().wasm(), &small, "describe", "2 rules, over the limit of 1");
+    let small = RuleLimits { examples_max: 3, ..limits() };
+    check_bytes("examples", &guest().wasm(), &small, "describe", "4 examples, over the limit of 3");
+    load(&guest().wasm(), "{}", &RuleLimits { examples_max: 4, ..limits() }).expect("4 examples");
     let mut wide = guest();
     wide.fields.extend((0..512).map(|number| format!("a.b{number}")));
     check("fields", &wide, "describe", "513 fields, over the limit of 512");

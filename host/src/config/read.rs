@@ -131,6 +131,7 @@ fn read_limits(mut section: Section<'_>, findings: &mut Findings) -> (DetectLimi
     part.number("module_bytes_max", &mut rules.module_bytes_max, [1_024, 256 * MIB], findings);
     part.number("modules_max", &mut rules.modules_max, [1, 100_000], findings);
     part.number("rules_max", &mut rules.rules_max, [1, 100_000], findings);
+    part.number("examples_max", &mut rules.examples_max, [2, 1_000_000], findings);
     part.number("fields_max", &mut rules.fields_max, [0, 10_000], findings);
     part.number("memory_bytes_max", &mut rules.memory_bytes_max, [64 << 10, 4_096 * MIB], findings);
     part.number("call_ms_max", &mut rules.call_ms_max, [1, 60_000], findings);

@@ -10,6 +10,8 @@ pub struct RuleLimits {
     pub modules_max: usize,
     /// Rules in one module.
     pub rules_max: usize,
+    /// Examples in one module: each is a call, and all of them together are one, whenever the module is loaded.
+    pub examples_max: usize,
     /// Fields that one module reads: each costs a cell an event.
     pub fields_max: usize,
     /// Linear memory of one instance, in bytes. Growing beyond it traps.
@@ -43,6 +45,7 @@ impl Default for RuleLimits {
             module_bytes_max: 16 << 20,
             modules_max: 2_000,
             rules_max: 2_000,
+            examples_max: 10_000,
             fields_max: 512,
             memory_bytes_max: 64 << 20,
             call_ms_max: 1_000,

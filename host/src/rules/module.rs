@@ -131,6 +131,9 @@ fn check(module: &contract::Module, limits: &RuleLimits) -> Result<(), Refusal> 
     let (rules, rules_max) = (module.rules.len(), limits.rules_max);
     require(rules > 0, "it has no rules".to_owned());
     require(rules <= rules_max, format!("{rules} rules, over the limit of {rules_max}"));
+    let examples: usize = module.rules.iter().map(|rule| rule.examples.len()).sum();
+    let examples_max = limits.examples_max;
+    require(examples <= examples_max, format!("{examples} examples, over the limit of {examples_max}"));
     let (fields, fields_max) = (module.fields.len(), limits.fields_max);
     require(fields <= fields_max, format!("{fields} fields, over the limit of {fields_max}"));
     for field in &module.fields {
