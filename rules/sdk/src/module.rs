@@ -61,7 +61,7 @@ impl Module {
         }
         let batch = Arc::new(batch);
         let mut hits = Vec::new();
-        // Ascending pairs stand rule by rule.
+        // Pairs stand by event, then by rule; those of one rule in a row are run together.
         for pairs in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
             let rule = pairs.first().and_then(|pair| self.runs.get((pair >> 32) as usize));
             let Some((run, columns)) = rule else {
