@@ -58,8 +58,6 @@ pub struct KafkaSource {
     topics: HashMap<String, Arc<str>>,
     named: String,
     committed: Instant,
-    /// Whether the partitions were paused; those that a rebalance brings are not, see `Progress::assigned`.
-    paused: bool,
     /// Messages that arrived while the source was paused.
     held: Batch,
     /// Partitions that were taken away while the batch in hand was delivered: its offsets are their new owners' now.
@@ -77,9 +75,10 @@ struct Progress {
     delivered: Offsets,
     /// Partitions that were taken away since this was last looked at.
     revoked: Vec<(String, i32)>,
-    /// Whether a rebalance has brought partitions since this was last looked at. They are not paused, even those
-    /// that were paused before it.
-    assigned: bool,
+    /// Whether the source fetches nothing for now. librdkafka keeps a partition's pause while somebody else owns it, so
+    /// the rebalance callbacks see to it that partitions leave unpaused and arrive as this says: one that came back
+    /// with a pause of old would never be read again.
+    paused: bool,
     dirty: bool,
 }
 
@@ -120,7 +119,6 @@ impl ConsumerContext for Context {
         match rebalance {
             Rebalance::Assign(partitions) => {
                 tracing::info!(partitions = partitions.count(), "partitions assigned");
-                self.progress().assigned = true;
             }
             Rebalance::Revoke(partitions) => {
                 let lost = consumer.assignment_lost();
@@ -134,6 +132,11 @@ impl ConsumerContext for Context {
                 if !lost {
                     commit(consumer, &offsets, CommitMode::Sync);
                 }
+                if self.progress().paused
+                    && let Err(error) = consumer.resume(partitions)
+                {
+                    tracing::error!("partitions stay paused: {error}");
+                }
                 let mut progress = self.progress();
                 progress.delivered.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
                 if let Some(metrics) = &self.metrics {
@@ -142,6 +145,15 @@ impl ConsumerContext for Context {
                 progress.revoked.extend(taken);
             }
             Rebalance::Error(error) => tracing::warn!("rebalance: {error}"),
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance
+            && self.progress().paused
+            && let Err(error) = consumer.pause(partitions)
+        {
+            tracing::warn!("cannot pause the source: {error}");
         }
     }
 
@@ -184,7 +196,6 @@ impl KafkaSource {
             topics: config.topics.iter().map(|topic| (topic.clone(), Arc::from(topic.as_str()))).collect(),
             named,
             committed: Instant::now(),
-            paused: false,
             held: Batch::default(),
             taken: Vec::new(),
         })
@@ -226,6 +237,8 @@ impl KafkaSource {
             }
             if batch.is_empty() {
                 ends = None;
+                // Again, in case that it failed before.
+                self.resume();
                 self.commit_when_due();
             }
         }
@@ -254,10 +267,10 @@ impl KafkaSource {
     /// See [`super::Source::keep_alive`]. A poll within `max.poll.interval.ms` keeps the membership; the partitions are
     /// paused, so it brings no messages but those that were on their way.
     pub(super) fn keep_alive(&mut self) {
-        let rebalanced = std::mem::take(&mut self.consumer.context().progress().assigned);
-        if rebalanced || !self.paused {
+        let paused = self.consumer.context().progress().paused;
+        if !paused {
             match self.consumer.assignment().and_then(|assigned| self.consumer.pause(&assigned)) {
-                Ok(()) => self.paused = true,
+                Ok(()) => self.consumer.context().progress().paused = true,
                 Err(error) => tracing::warn!("cannot pause the source: {error}"),
             }
         }
@@ -290,10 +303,11 @@ impl KafkaSource {
         }
     }
 
-    fn resume(&mut self) {
-        if self.paused {
+    fn resume(&self) {
+        let paused = self.consumer.context().progress().paused;
+        if paused {
             match self.consumer.assignment().and_then(|assigned| self.consumer.resume(&assigned)) {
-                Ok(()) => self.paused = false,
+                Ok(()) => self.consumer.context().progress().paused = false,
                 Err(error) => tracing::warn!("cannot resume the source: {error}"),
             }
         }
