@@ -46,6 +46,7 @@ fn a_sink_that_comes_back_gets_everything_from_the_same_process() {
     let mut supply = Records::new(71);
     let mut records = Vec::new();
     let mut program = Trailhound::ready(&config);
+    program.until_joined(2);
     for _ in 0..2 {
         sink.kill9();
         let more = supply.take(400, 4);
@@ -107,6 +108,7 @@ fn a_stop_while_the_sink_is_down_fails_and_commits_nothing_that_was_not_delivere
     config.more = "[limits]\ndrain_ms_max = 500".to_owned();
     let client = kafka.client();
     let mut program = Trailhound::ready(&config);
+    program.until_joined(2);
     sink.kill9();
     let records = Records::new(73).take(40, 1);
     produce(&client, "undelivered.cloudtrail", &records);
@@ -118,8 +120,38 @@ fn a_stop_while_the_sink_is_down_fails_and_commits_nothing_that_was_not_delivere
     assert!(committed.iter().all(|offset| offset.unwrap_or(0) == 0), "{committed:?}");
 
     sink.restart();
+    // One worker: what waits for it is there from the start, so a second would take half of it while it is delivered.
+    config.workers = 1;
     let mut program = Trailhound::ready(&config);
     client.until_committed("undelivered", "undelivered.cloudtrail");
     assert_eq!(program.stop().count("received"), 40);
     findings::check(&findings::read(&sink.client().read_all("undelivered.findings")), &findings_of(&records));
+}
+
+#[test]
+fn partitions_lost_while_the_sink_is_down_are_read_when_they_come_back() {
+    let Some(mut kafka) = Kafka::start() else { return };
+    let Some(mut sink) = Kafka::start() else { return };
+    let mut config = setup(&kafka, &sink, "lost");
+    config.workers = 1;
+    let client = kafka.client();
+    let mut supply = Records::new(74);
+    let mut records = supply.take(40, 4);
+    let mut program = Trailhound::ready(&config);
+    program.until_joined(1);
+    sink.kill9();
+    produce(&client, "lost.cloudtrail", &records);
+    until_waiting(&mut program, 1);
+    // The source is paused. Its partitions go, then the delivery ends and it is to read on, and only then they return.
+    kafka.kill9();
+    program.until("the partitions to be lost", |program| program.stderr().contains("lost=true").then_some(()));
+    sink.restart();
+    program.until_received(1);
+    kafka.restart();
+    let more = supply.take(40, 4);
+    produce(&client, "lost.cloudtrail", &more);
+    records.extend(more);
+    client.until_committed("lost", "lost.cloudtrail");
+    program.stop().assert_balanced();
+    findings::check(&findings::read(&sink.client().read_all("lost.findings")), &findings_of(&records));
 }

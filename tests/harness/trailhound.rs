@@ -128,6 +128,17 @@ impl Trailhound {
         answer.unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain for {what}"))
     }
 
+    /// Waits until `workers` of it hold an assignment. Once all do, the group changes no more by itself: a worker that
+    /// joins later takes partitions from one that may hold undelivered messages, which are then received twice.
+    #[track_caller]
+    pub fn until_joined(&mut self, workers: usize) {
+        self.until("the workers to have partitions", |program| {
+            let log = program.stderr();
+            let held = log.matches("partitions revoked").count() + workers;
+            (log.matches("partitions assigned").count() >= held).then_some(())
+        });
+    }
+
     /// Waits until it has received at least `count` entries since its start.
     #[track_caller]
     pub fn until_received(&mut self, count: u64) {
