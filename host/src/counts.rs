@@ -23,9 +23,18 @@ pub struct Counts {
     pub failed: BTreeMap<String, u64>,
     /// Findings, by rule id.
     pub findings: BTreeMap<String, u64>,
+    /// Findings of modules in shadow, by rule id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shadow_findings: BTreeMap<String, u64>,
+    /// Events that a module in shadow failed on, by module. They are no dead letters: nothing is lost.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shadow_failed: BTreeMap<String, u64>,
     /// Findings that the sink refused for good, by rule id. Each is a dead letter.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
+    /// How long a swap of the rule set kept the worker from its records, if there was one before this batch.
+    #[serde(skip)]
+    pub swap: Option<std::time::Duration>,
     /// Time spent in modules, in nanoseconds, by module.
     #[serde(skip)]
     pub module_nanos: BTreeMap<String, u64>,
@@ -58,6 +67,8 @@ impl Counts {
         add_all(&mut self.dead_lettered, &other.dead_lettered);
         add_all(&mut self.failed, &other.failed);
         add_all(&mut self.findings, &other.findings);
+        add_all(&mut self.shadow_findings, &other.shadow_findings);
+        add_all(&mut self.shadow_failed, &other.shadow_failed);
         add_all(&mut self.refused, &other.refused);
         add_all(&mut self.module_nanos, &other.module_nanos);
     }

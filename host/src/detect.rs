@@ -4,13 +4,15 @@ use crate::batch::{Batch, Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
 use crate::record::{self, Entry, Position, ReadLimits, Record};
-use crate::rules::{Evaluator, Outcome, RuleLimits, RuleSet};
+use crate::rules::{Evaluator, Mode, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Findings, with the place of the record that each was made of.
     pub findings: Vec<Found>,
+    /// Findings of modules in shadow.
+    pub shadow: Vec<Found>,
     /// What could not be read or evaluated.
     pub dead_letters: Vec<DeadLetter>,
     bytes: usize,
@@ -144,6 +146,7 @@ impl Detector {
             result?;
         }
         self.settle(rules, now_ms, deliver)?;
+        self.counts.swap = self.evaluator.take_swap();
         for (module, nanos) in self.evaluator.take_nanos() {
             if nanos > 0 {
                 bump(&mut self.counts.module_nanos, module, nanos);
@@ -213,7 +216,7 @@ impl Detector {
         let Some(event) = self.events.get(*event as usize) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
         match outcome {
-            Outcome::Hit { module, hit, .. } => {
+            Outcome::Hit { module, mode, hit, .. } => {
                 let Some(rule) = module.rule(hit.rule) else { return };
                 let labels: Vec<(String, String)> =
                     hit.labels.into_iter().map(|label| (label.key, label.value)).collect();
@@ -223,6 +226,7 @@ impl Detector {
                         module: &module.name,
                         digest: &module.digest,
                         generation: rules.generation,
+                        mode,
                         title: hit.title.as_deref(),
                         labels: &labels,
                         raw,
@@ -232,9 +236,16 @@ impl Detector {
                     },
                     &self.limits.findings,
                 );
-                bump(&mut self.counts.findings, &rule.id, 1);
+                let (counter, findings) = match mode {
+                    Mode::Live => (&mut self.counts.findings, &mut self.output.findings),
+                    Mode::Shadow => (&mut self.counts.shadow_findings, &mut self.output.shadow),
+                };
+                bump(counter, &rule.id, 1);
                 self.output.bytes += finding.payload.len();
-                self.output.findings.push(Found { finding, origin: event.origin.clone(), position: event.position });
+                findings.push(Found { finding, origin: event.origin.clone(), position: event.position });
+            }
+            Outcome::Failed { module, mode: Mode::Shadow, .. } => {
+                bump(&mut self.counts.shadow_failed, &module.name, 1);
             }
             Outcome::Failed { module, rules, reason, detail, .. } => {
                 bump(&mut self.counts.failed, &module.name, 1);
@@ -265,11 +276,12 @@ impl Detector {
 
 impl Output {
     fn is_empty(&self) -> bool {
-        self.findings.is_empty() && self.dead_letters.is_empty()
+        self.findings.is_empty() && self.shadow.is_empty() && self.dead_letters.is_empty()
     }
 
     fn clear(&mut self) {
         self.findings.clear();
+        self.shadow.clear();
         self.dead_letters.clear();
         self.bytes = 0;
     }

@@ -28,6 +28,8 @@ pub struct Metrics {
     dead_lettered: Counters,
     failed: Counters,
     findings: Counters,
+    shadow_findings: Counters,
+    shadow_failed: Counters,
     refused: Counters,
     module_seconds: Seconds,
     batch_messages: Histograms,
@@ -68,6 +70,8 @@ impl Default for Metrics {
         let dead_lettered = counter("dead_lettered", "Entries that could not be read, by reason");
         let failed = counter("failed", "Events that a module failed on, by module");
         let findings = counter("findings", "Findings, by rule");
+        let shadow_findings = counter("shadow_findings", "Findings of modules in shadow, by rule");
+        let shadow_failed = counter("shadow_failed", "Events that a module in shadow failed on, by module");
         let refused = counter("findings_refused", "Findings that the sink refused for good, by rule");
         let module_seconds = Seconds::default();
         registry.register_with_unit("module", "Time spent in modules", Unit::Seconds, module_seconds.clone());
@@ -92,6 +96,8 @@ impl Default for Metrics {
             dead_lettered,
             failed,
             findings,
+            shadow_findings,
+            shadow_failed,
             refused,
             module_seconds,
             batch_messages,
@@ -150,6 +156,8 @@ impl PipelineMetrics {
         counts.dead_lettered.iter().for_each(|(reason, by)| each(&self.all.dead_lettered, "reason", reason, *by));
         counts.failed.iter().for_each(|(module, by)| each(&self.all.failed, "module", module, *by));
         counts.findings.iter().for_each(|(rule, by)| each(&self.all.findings, "rule", rule, *by));
+        counts.shadow_findings.iter().for_each(|(rule, by)| each(&self.all.shadow_findings, "rule", rule, *by));
+        counts.shadow_failed.iter().for_each(|(module, by)| each(&self.all.shadow_failed, "module", module, *by));
         counts.refused.iter().for_each(|(rule, by)| each(&self.all.refused, "rule", rule, *by));
         for (module, nanos) in &counts.module_nanos {
             let seconds = std::time::Duration::from_nanos(*nanos).as_secs_f64();

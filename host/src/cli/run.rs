@@ -104,6 +104,7 @@ fn start(
     let mut source = Source::Kafka(Box::new(source));
     let mut delivery = Delivery {
         findings: sink(&config.sink, &client_id).map_err(Failure::new)?,
+        shadow: sink(&config.shadow, &client_id).map_err(Failure::new)?,
         dead_letters: sink(&config.dead_letters, &client_id).map_err(Failure::new)?,
     };
     let (health, label) = (health.clone(), name.to_owned());
@@ -126,6 +127,7 @@ fn sink(config: &SinkConfig, client_id: &str) -> Result<Sink, SinkError> {
         SinkConfig::Kafka(config, _) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
         SinkConfig::Stdout => Sink::Stdout(StdoutSink::default()),
         SinkConfig::File(path) => Sink::File(FileSink::open(path)?),
+        SinkConfig::Discard => Sink::Discard,
     })
 }
 

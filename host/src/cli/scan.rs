@@ -60,6 +60,7 @@ pub(super) fn scan(args: &Args) -> Result<(), Failure> {
     let mut source = Source::File(Box::new(source));
     let mut delivery = Delivery {
         findings: Sink::Stdout(StdoutSink::counting()),
+        shadow: Sink::Discard,
         dead_letters: match &args.dead_letters {
             Some(path) => Sink::File(FileSink::open(path).map_err(Failure::new)?),
             None => Sink::Discard,

@@ -39,7 +39,7 @@ pub(super) fn load_rules(engine: &Engine, config: &Config) -> Result<RuleSet, Fa
             directory.display()
         )));
     }
-    if let Some(unknown) = config.rules.settings.keys().find(|name| set.modules.iter().all(|m| m.name != **name)) {
+    if let Some(unknown) = config.rules.settings.keys().find(|name| set.modules.iter().all(|m| m.module.name != **name)) {
         return Err(Failure::usage(format!(
             "rules.settings.{unknown}: there is no module `{unknown}` in {}\nhint: a module goes by its file's name \
              without .wasm",

@@ -53,6 +53,8 @@ pub struct PipelineConfig {
     pub source_create: Option<Create>,
     /// Where findings go.
     pub sink: SinkConfig,
+    /// Where findings of modules in shadow go.
+    pub shadow: SinkConfig,
     /// Where dead letters go.
     pub dead_letters: SinkConfig,
     /// When a batch ends.
@@ -68,6 +70,8 @@ pub enum SinkConfig {
     Stdout,
     /// A file of dead letters.
     File(PathBuf),
+    /// Nowhere: counting is enough.
+    Discard,
 }
 
 impl RulesConfig {
@@ -83,7 +87,7 @@ impl PipelineConfig {
         let key = |part: &str| format!("pipelines.{name}.{part}");
         let topics = self.source.topics.iter().map(String::as_str).collect();
         let mut parts = vec![(key("source.kafka"), &self.source.properties, topics, self.source_create)];
-        for (part, sink) in [("sink.kafka", &self.sink), ("dead_letters.kafka", &self.dead_letters)] {
+        for (part, sink) in [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)] {
             if let SinkConfig::Kafka(config, create) = sink {
                 parts.push((key(part), &config.properties, vec![config.topic.as_str()], *create));
             }

@@ -14,7 +14,7 @@ use super::traffic::{Message, Traffic, traffic};
 use super::workers::{GROUP, Workers};
 use crate::counts::{Counts, total};
 use crate::pipeline::PipelineError;
-use crate::rules::RuleSet;
+use crate::rules::{Member, RuleSet};
 use crate::sink::SinkError;
 use crate::source::SourceError;
 
@@ -125,7 +125,7 @@ pub fn run(settings: &Settings, rules: RuleSet, out: &mut dyn Write) -> Result<b
 /// Shows the modules; whether the rule is among them that finds what the traffic holds.
 fn show_rules(show: &mut Show<'_>, rules: &RuleSet) -> Result<bool, DemoError> {
     let mut live = false;
-    for module in &rules.modules {
+    for Member { module, .. } in &rules.modules {
         let (described, digest) = (&module.described, module.digest.get(..12).unwrap_or_default());
         let examples: usize = described.rules.iter().map(|rule| rule.examples.len()).sum();
         show.say(&format!(

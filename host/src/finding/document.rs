@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 
+use crate::rules::Mode;
 use crate::rules::contract::{Attack as RuleAttack, Rule, Severity};
 
 use super::entities::{Entities, resources};
@@ -180,6 +181,7 @@ fn trailhound<'a>(detection: &Detection<'a>) -> Trailhound<'a> {
         digest: detection.digest,
         rule_version: &detection.rule.version,
         generation: detection.generation,
+        shadow: detection.mode == Mode::Shadow,
         topic: &detection.origin.source,
         partition: detection.origin.partition,
         offset: detection.origin.offset,

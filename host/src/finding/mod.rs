@@ -38,6 +38,7 @@ use serde::Serialize;
 
 use crate::batch::Origin;
 use crate::record::Position;
+use crate::rules::Mode;
 use crate::rules::contract::{Rule, Severity};
 
 use self::document::Names;
@@ -78,6 +79,8 @@ pub struct Detection<'a> {
     pub digest: &'a str,
     /// The number of the rule set that was in force.
     pub generation: u64,
+    /// Whether the module is live or in shadow.
+    pub mode: Mode,
     /// A title for this one finding, in place of the rule's.
     pub title: Option<&'a str>,
     /// Facts that the rule shows: key and value; `RuleLimits` bounds their number. `mfa` with `yes` or `no` also fills `actor.user.has_mfa`.

@@ -196,6 +196,9 @@ pub(super) struct Trailhound<'a> {
     pub(super) rule_version: &'a str,
     /// The number of the rule set.
     pub(super) generation: u64,
+    /// Whether the module ran in shadow; left out when it was live.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) shadow: bool,
     /// The topic, or the path of a file.
     pub(super) topic: &'a str,
     pub(super) partition: i32,

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::batch::Origin;
 use crate::record::Position;
+use crate::rules::Mode;
 use crate::rules::contract::{Attack, Rule, Severity};
 
 use super::{Detection, Finding, FindingLimits, render};
@@ -89,6 +90,7 @@ fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limi
         module: "sample",
         digest: "ab12",
         generation: 7,
+        mode: Mode::Live,
         title,
         labels,
         raw,

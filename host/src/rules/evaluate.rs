@@ -1,17 +1,16 @@
 //! Evaluation: a worker's instances of the live modules, the calls that are gathered for each, and what came of them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sonic_rs::Value;
 
-use super::call::Call;
 use super::contract::Hit;
-use super::instance::{Fault, Instance};
 use super::limits::RuleLimits;
 use super::module::Module;
 use super::select::Candidate;
-use super::set::RuleSet;
+use super::set::{Mode, RuleSet};
+use super::slot::Slot;
 
 /// What came of an event and a module.
 #[derive(Debug)]
@@ -20,6 +19,8 @@ pub enum Outcome {
     Hit {
         /// The module.
         module: Arc<Module>,
+        /// Whether its findings count.
+        mode: Mode,
         /// The caller's number of the event.
         event: u32,
         /// The hit; its `rule` is a rule of the module.
@@ -29,6 +30,8 @@ pub enum Outcome {
     Failed {
         /// The module.
         module: Arc<Module>,
+        /// Whether its findings count.
+        mode: Mode,
         /// The caller's number of the event.
         event: u32,
         /// The numbers of the rules that were selected for the event.
@@ -47,21 +50,14 @@ pub struct Evaluator {
     generation: u64,
     slots: Vec<Slot>,
     candidates: Vec<Candidate>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    module: Arc<Module>,
-    /// None until the first event, and after a fault until the next.
-    instance: Option<Instance>,
-    call: Call,
-    nanos: u64,
+    /// How long the last swap kept this worker from its records.
+    swap: Option<Duration>,
 }
 
 impl Evaluator {
     /// An evaluator without modules; it takes them from the rule set at the first batch.
     pub fn new(limits: RuleLimits) -> Evaluator {
-        Evaluator { limits, generation: 0, slots: Vec::new(), candidates: Vec::new() }
+        Evaluator { limits, generation: 0, slots: Vec::new(), candidates: Vec::new(), swap: None }
     }
 
     /// Takes `set` for the batch that begins. Instances of modules that stay are kept.
@@ -69,13 +65,21 @@ impl Evaluator {
         if self.generation == set.generation {
             return;
         }
-        self.generation = set.generation;
-        let mut old = std::mem::take(&mut self.slots);
-        let slot = |module: &Arc<Module>| match old.iter().position(|slot| Arc::ptr_eq(&slot.module, module)) {
-            Some(at) => old.swap_remove(at),
-            None => Slot { module: Arc::clone(module), instance: None, call: Call::default(), nanos: 0 },
-        };
-        self.slots = set.modules.iter().map(slot).collect();
+        let start = Instant::now();
+        // Both are ordered by name and mode, so one walk over both finds what stays.
+        let mut old = std::mem::take(&mut self.slots).into_iter().peekable();
+        for member in &set.modules {
+            while old.next_if(|slot| slot.order() < (&member.module.name, member.mode)).is_some() {}
+            let slot = match old.next_if(|slot| slot.is(member)) {
+                Some(slot) => slot,
+                None => Slot::new(member),
+            };
+            self.slots.push(slot);
+        }
+        drop(old);
+        if std::mem::replace(&mut self.generation, set.generation) > 0 {
+            self.swap = Some(start.elapsed());
+        }
     }
 
     /// Hands a record to the modules that may match it. `event` is called once at most, for the caller's number of
@@ -89,8 +93,8 @@ impl Evaluator {
         while !rest.is_empty() {
             let (same, others) = rest.split_at(rest.partition_point(|candidate| candidate.module <= module));
             if let Some(slot) = self.slots.get_mut(module as usize) {
-                slot.call.push(&slot.module.fields, record, same.iter().map(|c| c.rule), event);
-                if slot.call.is_full(&self.limits) {
+                slot.push(record, same.iter().map(|c| c.rule), event);
+                if slot.is_full(&self.limits) {
                     slot.flush(&self.limits, outcomes);
                 }
             }
@@ -108,84 +112,13 @@ impl Evaluator {
 
     /// The time spent in each module since the last call of this, in nanoseconds, by the module's name.
     pub fn take_nanos(&mut self) -> impl Iterator<Item = (&str, u64)> {
-        self.slots.iter_mut().map(|slot| (slot.module.name.as_str(), std::mem::take(&mut slot.nanos)))
-    }
-}
-
-impl Slot {
-    fn flush(&mut self, limits: &RuleLimits, outcomes: &mut Vec<Outcome>) {
-        if self.call.is_empty() {
-            return;
-        }
-        let call = std::mem::take(&mut self.call);
-        match self.run(&call, limits) {
-            Ok(hits) => self.report(&call, hits, outcomes),
-            Err(fault) if call.events().len() == 1 => self.fail(&call, 0, &fault, outcomes),
-            Err(fault) => {
-                tracing::warn!(module = self.module.name, events = call.events().len(), "rule: call lost: {fault}");
-                self.one_by_one(&call, limits, outcomes);
-            }
-        }
-        self.call = call;
-        self.call.clear();
+        self.slots.iter_mut().map(Slot::take_nanos)
     }
 
-    /// A rule is a function of one event, so what its neighbours in a call do must not decide about an event: after a
-    /// fault each event is tried alone, and only those that fail alone are lost to the module. Once
-    /// `retries_failed_max` have failed the rest is given up, so that a module which always runs out of time cannot
-    /// hold up the batch for long.
-    fn one_by_one(&mut self, call: &Call, limits: &RuleLimits, outcomes: &mut Vec<Outcome>) {
-        let mut failed = 0;
-        let mut last = None;
-        for row in 0..call.events().len() {
-            let alone = call.alone(row);
-            let result = match last.take_if(|_| failed >= limits.retries_failed_max) {
-                Some(fault) => Err(fault),
-                None => self.run(&alone, limits),
-            };
-            match result {
-                Ok(hits) => self.report(&alone, hits, outcomes),
-                Err(fault) => {
-                    self.fail(&alone, 0, &fault, outcomes);
-                    failed += 1;
-                    last = Some(fault);
-                }
-            }
-        }
-    }
-
-    fn run(&mut self, call: &Call, limits: &RuleLimits) -> Result<Vec<Hit>, Fault> {
-        let start = Instant::now();
-        let result = match self.instance.take() {
-            Some(instance) => Ok(instance),
-            None => Instance::ready(&self.module, limits),
-        }
-        .and_then(|mut instance| {
-            let hits = call.run(&mut instance, limits)?;
-            self.instance = Some(instance);
-            Ok(hits)
-        });
-        self.nanos += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        result
-    }
-
-    fn report(&self, call: &Call, hits: Vec<Hit>, outcomes: &mut Vec<Outcome>) {
-        for hit in hits {
-            if let Some(event) = call.events().get(hit.event as usize) {
-                outcomes.push(Outcome::Hit { module: Arc::clone(&self.module), event: *event, hit });
-            }
-        }
-    }
-
-    fn fail(&self, call: &Call, row: usize, fault: &Fault, outcomes: &mut Vec<Outcome>) {
-        if let Some(event) = call.events().get(row) {
-            outcomes.push(Outcome::Failed {
-                module: Arc::clone(&self.module),
-                event: *event,
-                rules: call.rules_of(row).collect(),
-                reason: fault.reason(),
-                detail: fault.to_string(),
-            });
-        }
+    /// How long the swap before this batch kept the worker from its records: taking the new set, and making the
+    /// instances of modules that are new in it. None where there was no swap.
+    pub fn take_swap(&mut self) -> Option<Duration> {
+        let started: Duration = self.slots.iter_mut().map(Slot::take_started).sum();
+        self.swap.take().map(|took| took + started)
     }
 }

@@ -37,6 +37,14 @@ pub struct RuleLimits {
     /// Events of one failed call that are tried again alone and fail, before the rest of the call is given up: bounds
     /// the time that one bad module takes from a batch at this number times `call_ms_max`.
     pub retries_failed_max: usize,
+    /// Events that may fail in a row before the module is set aside.
+    pub failures_in_row_max: u32,
+    /// How long a module is set aside at first, in milliseconds; doubled each time that it then fails again.
+    pub quarantine_ms_min: u64,
+    /// How long it is set aside at most, in milliseconds.
+    pub quarantine_ms_max: u64,
+    /// Time that all examples of a module may take together, in milliseconds.
+    pub prove_ms_max: u64,
 }
 
 impl Default for RuleLimits {
@@ -57,6 +65,10 @@ impl Default for RuleLimits {
             label_key_bytes_max: 64,
             label_bytes_max: 1_024,
             retries_failed_max: 4,
+            failures_in_row_max: 8,
+            quarantine_ms_min: 1_000,
+            quarantine_ms_max: 300_000,
+            prove_ms_max: 30_000,
         }
     }
 }

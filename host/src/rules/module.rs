@@ -1,6 +1,7 @@
 //! A rule module: from bytes to something that may go live, step by step, each step a possible refusal.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -26,6 +27,8 @@ pub struct Module {
     pub described: contract::Module,
     /// The settings it was given: a JSON object.
     pub settings: String,
+    /// How many workers have set it aside at present: for the metrics alone.
+    pub(super) aside: AtomicU32,
     /// `described.fields`, parsed.
     pub(super) fields: Vec<Path>,
     pub(super) pre: RuleModulePre<State>,
@@ -42,8 +45,7 @@ impl Module {
         limits: &RuleLimits,
     ) -> Result<Module, Refusal> {
         let module = Module::open(engine, name, bytes, settings, limits)?;
-        let disagreements: Vec<String> = prove::run(&module, limits)
-            .map_err(Refusal::Start)?
+        let disagreements: Vec<String> = prove::run(&module, limits)?
             .into_iter()
             .filter(|outcome| !outcome.agrees())
             .map(|outcome| outcome.to_string())
@@ -83,9 +85,15 @@ impl Module {
                     fields: described.fields.iter().map(|field| Path::new(field)).collect(),
                     described,
                     settings: settings.to_owned(),
+                    aside: AtomicU32::new(0),
                     pre,
                 })
             })
+    }
+
+    /// How many workers have set it aside at present.
+    pub fn quarantined(&self) -> u32 {
+        self.aside.load(Ordering::Relaxed)
     }
 
     /// The rule at `index`, as hits name it.

@@ -1,11 +1,14 @@
 //! A module proves itself: every example gives the answer it names, alone and all in one batch.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 use super::call::Call;
-use super::instance::{Fault, Instance};
+use super::instance::Instance;
 use super::limits::RuleLimits;
 use super::module::Module;
+use super::refusal::Refusal;
 use super::select::{Candidate, Index};
 use crate::record::{self, Entry, ReadLimits};
 
@@ -49,13 +52,14 @@ impl std::fmt::Display for ExampleOutcome {
 }
 
 /// Runs every example of `module` through the reader, the selection, the projection and the module itself. An error
-/// means that the module does not even start.
-pub fn run(module: &Module, limits: &RuleLimits) -> Result<Vec<ExampleOutcome>, Fault> {
+/// means that the module does not even start, or takes longer for all of them than `prove_ms_max`.
+pub fn run(module: &Module, limits: &RuleLimits) -> Result<Vec<ExampleOutcome>, Refusal> {
     let mut index = Index::default();
     for (number, rule) in module.described.rules.iter().enumerate() {
         index.add(Candidate { module: 0, rule: number as u32 }, rule);
     }
-    let mut instance = Instance::ready(module, limits)?;
+    let start = Instant::now();
+    let mut instance = Instance::ready(module, limits).map_err(Refusal::Start)?;
     let mut all = Call::default();
     let mut outcomes = Vec::new();
     let examples = module
@@ -65,6 +69,9 @@ pub fn run(module: &Module, limits: &RuleLimits) -> Result<Vec<ExampleOutcome>, 
         .enumerate()
         .flat_map(|(number, rule)| rule.examples.iter().map(move |example| (number as u32, rule, example)));
     for (event, (number, rule, example)) in examples.enumerate() {
+        if start.elapsed() > Duration::from_millis(limits.prove_ms_max) {
+            return Err(Refusal::Slow { examples: event, prove_ms_max: limits.prove_ms_max });
+        }
         let mut call = Call::default();
         let read = read_one(&example.record, |value| {
             let mut candidates = Vec::new();

@@ -17,6 +17,9 @@ pub enum Refusal {
         /// The limit.
         bytes_max: usize,
     },
+    /// The message of the rules topic that brings it is wrong.
+    #[error("{0}")]
+    Message(String),
     /// The bytes are not WebAssembly, or are cut off.
     #[error("not a WebAssembly component: {0}")]
     NotWasm(#[source] wasmparser::BinaryReaderError),
@@ -65,6 +68,14 @@ pub enum Refusal {
     /// Examples disagree.
     #[error("{} of its examples disagree: {}", .0.len(), .0.join("; "))]
     Examples(Vec<String>),
+    /// Its examples take too long.
+    #[error("its examples take longer than {prove_ms_max} ms: {examples} were done by then")]
+    Slow {
+        /// Examples that were done when the time was over.
+        examples: usize,
+        /// The limit.
+        prove_ms_max: u64,
+    },
     /// It does not fit into the rule set.
     #[error("{0}")]
     Set(String),
@@ -74,7 +85,7 @@ impl Refusal {
     /// The step at which it was refused, in the order of the steps.
     pub fn step(&self) -> &'static str {
         match self {
-            Refusal::Unreadable(_) => "read",
+            Refusal::Unreadable(_) | Refusal::Message(_) => "read",
             Refusal::TooLarge { .. } => "size",
             Refusal::NotWasm(_) | Refusal::CoreModule | Refusal::Nested | Refusal::ManyInstances { .. } => "parse",
             Refusal::ForeignImport { .. } => "imports",
@@ -83,7 +94,7 @@ impl Refusal {
             Refusal::Start(_) => "start",
             Refusal::Describe(_) | Refusal::Description(_) => "describe",
             Refusal::Settings(_) => "settings",
-            Refusal::Examples(_) => "examples",
+            Refusal::Examples(_) | Refusal::Slow { .. } => "examples",
             Refusal::Set(_) => "set",
         }
     }
@@ -92,6 +103,7 @@ impl Refusal {
     pub fn hint(&self) -> &'static str {
         match self {
             Refusal::Unreadable(_) => "check that the file exists and that its permissions let this user read it",
+            Refusal::Message(_) => "publish it with `trailhound rule publish FILE`",
             Refusal::TooLarge { .. } => {
                 "build with `trailhound rule build`, which strips and optimises, or raise limits.rules.module_bytes_max"
             }
@@ -112,6 +124,7 @@ impl Refusal {
             Refusal::Settings(_) => "see [rules.settings.NAME] in pipeline.toml",
             Refusal::Description(_) => "correct the module's metadata",
             Refusal::Examples(_) => "run `trailhound rule test` on it: the rule or the example is wrong",
+            Refusal::Slow { .. } => "a rule takes microseconds for a record: find what loops, or raise limits.rules.prove_ms_max",
             Refusal::Set(_) => "every rule id may come from one module only",
         }
     }

@@ -13,11 +13,41 @@ use super::select::{Candidate, Index};
 /// An immutable set of modules. A worker takes one snapshot a batch, so a record meets exactly one generation.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    /// Counts the sets of this process from 1; each finding carries it.
+    /// The number of the set, which grows with every swap; each finding carries it. See `swap` for where it comes from.
     pub generation: u64,
-    /// The modules, by name.
-    pub modules: Vec<Arc<Module>>,
+    /// The modules, by name, then mode.
+    pub modules: Vec<Member>,
     pub(super) index: Index,
+}
+
+/// A module of a set, and what its findings are for.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The module, shared with other sets that have it too.
+    pub module: Arc<Module>,
+    /// Whether its findings count.
+    pub mode: Mode,
+}
+
+/// What a module's findings are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// They are delivered.
+    #[default]
+    Live,
+    /// They are counted and kept apart, until the module is promoted.
+    Shadow,
+}
+
+impl Mode {
+    /// The mode's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Live => "live",
+            Mode::Shadow => "shadow",
+        }
+    }
 }
 
 /// A module that was refused, by its file or name.
@@ -32,14 +62,15 @@ pub struct Refused {
 }
 
 impl RuleSet {
-    /// Builds a set. A rule id may come from one module only, since it is part of a finding's identity.
-    pub fn new(generation: u64, mut modules: Vec<Arc<Module>>) -> Result<RuleSet, Refused> {
-        modules.sort_by(|a, b| a.name.cmp(&b.name));
+    /// Builds a set. A rule id may come from one live module only, since it is part of a finding's identity, and from
+    /// one in shadow beside it: that is how a new version is compared with the old one.
+    pub fn new(generation: u64, mut modules: Vec<Member>) -> Result<RuleSet, Refused> {
+        modules.sort_by(|a, b| (&a.module.name, a.mode).cmp(&(&b.module.name, b.mode)));
         let mut index = Index::default();
-        let mut owners: HashMap<&str, &str> = HashMap::new();
-        for (number, module) in modules.iter().enumerate() {
+        let mut owners: HashMap<(&str, Mode), &str> = HashMap::new();
+        for (number, Member { module, mode }) in modules.iter().enumerate() {
             for (rule_number, rule) in module.described.rules.iter().enumerate() {
-                if let Some(other) = owners.insert(&rule.id, &module.name) {
+                if let Some(other) = owners.insert((&rule.id, *mode), &module.name) {
                     let cause = format!("the rule {} is in the module {other} already", rule.id);
                     return Err(Refused { name: module.name.clone(), refusal: Refusal::Set(cause) });
                 }
@@ -47,6 +78,21 @@ impl RuleSet {
             }
         }
         Ok(RuleSet { generation, modules, index })
+    }
+
+    /// The set's identity: 12 hex digits over names, digests, settings and modes. Equal wherever the same modules are
+    /// live, whatever the generation.
+    pub fn fingerprint(&self) -> String {
+        let mut all = Vec::new();
+        for Member { module, mode } in &self.modules {
+            for part in [&module.name, &module.digest, &module.settings, mode.as_str()] {
+                all.extend_from_slice(part.as_bytes());
+                all.push(0);
+            }
+        }
+        let mut digest = super::module::digest(&all);
+        digest.truncate(12);
+        digest
     }
 
     /// Loads every `*.wasm` of a folder, and single files, into one set; every module that is refused at once.
@@ -58,7 +104,7 @@ impl RuleSet {
         limits: &RuleLimits,
     ) -> Result<RuleSet, Vec<Refused>> {
         let mut refused = Vec::new();
-        let mut modules: Vec<Arc<Module>> = Vec::new();
+        let mut modules: Vec<Member> = Vec::new();
         let mut files = Vec::new();
         for path in paths {
             match module_files(path) {
@@ -69,8 +115,8 @@ impl RuleSet {
             }
         }
         for file in files {
-            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let loaded = if modules.iter().any(|module| module.name == name) {
+            let (name, mode) = name_of(&file);
+            let loaded = if modules.iter().any(|other| other.module.name == name && other.mode == mode) {
                 Err(Refusal::Set(format!("a module `{name}` is in the set already")))
             } else if modules.len() >= limits.modules_max {
                 Err(Refusal::Set(format!("over the limit of {} modules", limits.modules_max)))
@@ -79,7 +125,7 @@ impl RuleSet {
                     .and_then(|bytes| Module::load(engine, &name, &bytes, &settings(&name), limits))
             };
             match loaded {
-                Ok(module) => modules.push(Arc::new(module)),
+                Ok(module) => modules.push(Member { module: Arc::new(module), mode }),
                 Err(refusal) => refused.push(Refused { name: file.display().to_string(), refusal }),
             }
         }
@@ -91,7 +137,19 @@ impl RuleSet {
 
     /// How many rules the set holds.
     pub fn rules_len(&self) -> usize {
-        self.modules.iter().map(|module| module.described.rules.len()).sum()
+        self.modules.iter().map(|member| member.module.described.rules.len()).sum()
+    }
+}
+
+/// What marks a module's name when it runs in shadow: `NAME@shadow.wasm`, so that it can lie beside `NAME.wasm`.
+pub const SHADOW_MARK: &str = "@shadow";
+
+/// A module's name and mode by its file: the stem, without the mark of a module in shadow.
+pub fn name_of(file: &Path) -> (String, Mode) {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    match stem.strip_suffix(SHADOW_MARK) {
+        Some(name) => (name.to_owned(), Mode::Shadow),
+        None => (stem.into_owned(), Mode::Live),
     }
 }
 

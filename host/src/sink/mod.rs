@@ -151,10 +151,13 @@ impl Sink {
     }
 }
 
-/// The two targets of a pipeline that detects.
+/// The targets of a pipeline that detects.
 pub struct Delivery {
     /// Where findings go.
     pub findings: Sink,
+    /// Where findings of modules in shadow go. What it refuses for good is dropped: it was counted, which is what a shadow is
+    /// for.
+    pub shadow: Sink,
     /// Where dead letters go.
     pub dead_letters: Sink,
 }
@@ -165,6 +168,10 @@ impl Delivery {
     pub fn deliver(&mut self, output: &mut Output, counts: &mut Counts, mut wait: Wait<'_>) -> Result<(), SinkError> {
         let findings: Vec<Outgoing<'_>> = output.findings.iter().map(finding_message).collect();
         let refused = self.findings.deliver(&findings, &mut wait)?;
+        let shadow: Vec<Outgoing<'_>> = output.shadow.iter().map(shadow_message).collect();
+        for refused in self.shadow.deliver(&shadow, &mut wait)? {
+            tracing::warn!(target = self.shadow.name(), "a finding in shadow is dropped: {}", refused.cause);
+        }
         for refused in refused {
             if let Some(found) = output.findings.get(refused.index) {
                 crate::counts::bump(&mut counts.refused, &found.finding.rule, 1);
@@ -201,6 +208,13 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
         ],
         payload: &finding.payload,
     }
+}
+
+/// The same for a finding of a module in shadow, which can be told apart without being read.
+fn shadow_message(found: &Found) -> Outgoing<'_> {
+    let mut message = finding_message(found);
+    message.headers.push(("mode", "shadow".to_owned()));
+    message
 }
 
 /// A dead letter as a message: the original bytes are the value, cause and origin the headers.

@@ -1,0 +1,198 @@
+//! The rules topic: compacted, key = a module's name (`NAME@shadow` for one in shadow), value = the module, no value =
+//! retracted. One message swaps a whole fleet, and whoever starts reads the topic to its end first.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::offer::{Change, Key, Offer, Place};
+use crate::kafka::{KafkaError, Properties, TopicMessage, TopicReader};
+use crate::rules::{Mode, Refusal, module_digest};
+
+/// SHA-256 of the value in hex; a value that does not have it is refused.
+pub(super) const DIGEST: &str = "digest";
+/// A JSON object for the module.
+pub(super) const SETTINGS: &str = "settings";
+/// `live` or `shadow`.
+pub(super) const MODE: &str = "mode";
+/// Who published it.
+pub(super) const AUTHOR: &str = "author";
+/// Why.
+pub(super) const NOTE: &str = "note";
+
+/// The least that a rules topic needs: the last message of each key stays for good, and so do tombstones, so that the
+/// generation of a set can be told from the topic.
+pub(super) const CONFIG: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("delete.retention.ms", "315360000000"), ("max.message.bytes", "33554432")];
+
+/// How long no message must come until a burst is over.
+const BURST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a burst may last before what has come of it is taken.
+const BURST_MAX: Duration = Duration::from_millis(500);
+
+/// A follower of the rules topic.
+pub(super) struct RulesTopic {
+    reader: TopicReader,
+}
+
+impl RulesTopic {
+    pub(super) fn new(properties: &Properties, topic: &str, client_id: &str) -> Result<RulesTopic, KafkaError> {
+        Ok(RulesTopic { reader: TopicReader::new(properties, topic, client_id)? })
+    }
+
+    /// Everything up to the topic's end, in the order of offsets: of each key the last message, with the one before it
+    /// as what to fall back to. None when `stop` says so first.
+    pub(super) fn first(&mut self, stop: &dyn Fn() -> bool) -> Option<Vec<Change>> {
+        let mut last: BTreeMap<Key, Change> = BTreeMap::new();
+        let mut told = Instant::now();
+        while !self.reader.caught_up() {
+            if stop() {
+                return None;
+            }
+            if let Some(message) = self.reader.poll(Duration::from_millis(100)) {
+                put(&mut last, change(self.reader.topic(), message));
+            }
+            if told.elapsed() > Duration::from_secs(5) {
+                told = Instant::now();
+                tracing::info!(topic = self.reader.topic(), left = self.reader.left(), "reading the rules topic");
+            }
+        }
+        Some(in_order(last))
+    }
+
+    /// Waits up to `wait` for the next messages; those that come in a burst are one answer, of each key the last.
+    pub(super) fn next(&mut self, wait: Duration) -> Vec<Change> {
+        let mut last = BTreeMap::new();
+        let mut message = self.reader.poll(wait);
+        let start = Instant::now();
+        while let Some(received) = message {
+            put(&mut last, change(self.reader.topic(), received));
+            message = (start.elapsed() < BURST_MAX).then(|| self.reader.poll(BURST_PAUSE)).flatten();
+        }
+        in_order(last)
+    }
+}
+
+/// Keeps the last change of a key; an offer keeps the one before it.
+fn put(last: &mut BTreeMap<Key, Change>, mut change: Change) {
+    let key = change.key().clone();
+    let before = last.remove(&key);
+    if let (Change::Offered(offer), Some(Change::Offered(mut before))) = (&mut change, before) {
+        before.earlier = None;
+        offer.earlier = Some(Box::new(before));
+    }
+    last.insert(key, change);
+}
+
+fn in_order(last: BTreeMap<Key, Change>) -> Vec<Change> {
+    let mut changes: Vec<Change> = last.into_values().collect();
+    changes.sort_by_key(|change| match change {
+        Change::Offered(Offer { place: Place::Topic { partition, offset, .. }, .. })
+        | Change::Gone { place: Place::Topic { partition, offset, .. }, .. } => (*offset, *partition),
+        _ => (0, 0),
+    });
+    changes
+}
+
+/// A message of the rules topic. What is wrong with it becomes a refusal, which is shown like any other.
+fn change(topic: &str, message: TopicMessage) -> Change {
+    let place = Place::Topic { topic: topic.to_owned(), partition: message.partition, offset: message.offset };
+    let text = String::from_utf8_lossy(message.key.as_deref().unwrap_or_default()).into_owned();
+    let mut key = Key::parse(&text);
+    let wrong_mode = match message.header(MODE) {
+        None => None,
+        Some("live") => (key.mode == Mode::Shadow).then_some("live"),
+        Some("shadow") => {
+            key.mode = Mode::Shadow;
+            None
+        }
+        Some(other) => Some(other),
+    };
+    if message.value.is_none() {
+        return Change::Gone { key, place };
+    }
+    let header = |name: &str| message.header(name).unwrap_or_default().to_owned();
+    let settings = message.header(SETTINGS).map(str::to_owned);
+    let is_object = |text: &String| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
+    let wrong = if !key.is_plain() {
+        Some(format!("the key `{}` is no name: 1 to {} of a-z A-Z 0-9 . _ - are allowed", text.escape_debug(), Key::NAME_BYTES_MAX))
+    } else if let Some(mode) = wrong_mode {
+        Some(format!("the header {MODE} is `{}`, which does not fit the key `{key}`", mode.escape_debug()))
+    } else if settings.as_ref().is_some_and(|text| !is_object(text)) {
+        Some(format!("the header {SETTINGS} holds no JSON object"))
+    } else {
+        None
+    };
+    let claimed = message.header(DIGEST).map(str::to_owned);
+    let (author, note) = (header(AUTHOR), header(NOTE));
+    let value = message.value.unwrap_or_default();
+    let bytes = match (wrong, claimed) {
+        (Some(wrong), _) => Err(Refusal::Message(wrong)),
+        (None, Some(claimed)) if claimed != module_digest(&value) => {
+            Err(Refusal::Message(format!("its SHA-256 is {}, not {claimed} as its header says", module_digest(&value))))
+        }
+        (None, _) => Ok(value),
+    };
+    Change::Offered(Offer { key, bytes, settings, place, author, note, earlier: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(key: &str, value: Option<&str>, headers: &[(&str, &str)]) -> TopicMessage {
+        TopicMessage {
+            partition: 0,
+            offset: 7,
+            timestamp_ms: None,
+            key: Some(key.as_bytes().to_vec()),
+            value: value.map(|value| value.as_bytes().to_vec()),
+            headers: headers.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect(),
+        }
+    }
+
+    /// A message's key and, where it is refused, the words.
+    fn check(key: &str, value: Option<&str>, headers: &[(&str, &str)], expect: &str) {
+        let said = match change("t", message(key, value, headers)) {
+            Change::Gone { key, place } => format!("{key} is gone: {place}"),
+            Change::Offered(Offer { key, bytes: Ok(_), .. }) => format!("{key} is offered"),
+            Change::Offered(Offer { key, bytes: Err(refusal), .. }) => format!("{key} is refused: {refusal}"),
+        };
+        assert!(said.starts_with(expect), "{said:?}, not {expect:?}");
+    }
+
+    #[test]
+    fn a_message_says_what_it_offers() {
+        let digest = module_digest(b"x");
+        check("a", Some("x"), &[], "a is offered");
+        check("a", Some("x"), &[(DIGEST, &digest), (SETTINGS, "{\"b\":1}"), (MODE, "live")], "a is offered");
+        check("a", Some("x"), &[(MODE, "shadow")], "a@shadow is offered");
+        check("a@shadow", Some("x"), &[], "a@shadow is offered");
+        check("a@shadow", None, &[], "a@shadow is gone: t partition 0 offset 7");
+        check("a", Some("y"), &[(DIGEST, &digest)], "a is refused: its SHA-256");
+        check("a", Some("x"), &[(SETTINGS, "[]")], "a is refused: the header settings");
+        check("a", Some("x"), &[(MODE, "loud")], "a is refused: the header mode is `loud`");
+        check("a@shadow", Some("x"), &[(MODE, "live")], "a@shadow is refused: the header mode");
+        check("a/b", Some("x"), &[], "a/b is refused: the key `a/b` is no name");
+        check("", Some("x"), &[], " is refused: the key");
+    }
+
+    #[test]
+    fn of_a_burst_the_last_of_each_key_counts() {
+        let mut last = BTreeMap::new();
+        for (key, value) in [("a", Some("1")), ("b", Some("1")), ("a", Some("2")), ("a", Some("3")), ("b", None)] {
+            put(&mut last, change("t", message(key, value, &[])));
+        }
+        let changes = in_order(last);
+        assert_eq!(changes.len(), 2);
+        let offered = changes.iter().find_map(|change| match change {
+            Change::Offered(offer) => Some(offer),
+            Change::Gone { .. } => None,
+        });
+        let offered = offered.unwrap();
+        assert_eq!(offered.bytes.as_ref().unwrap(), b"3");
+        let earlier = offered.earlier.as_ref().unwrap();
+        assert_eq!(earlier.bytes.as_ref().unwrap(), b"2");
+        assert!(earlier.earlier.is_none());
+    }
+}
