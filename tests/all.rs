@@ -13,6 +13,7 @@ mod hostile_calls;
 mod hostile_modules;
 mod hostile_program;
 mod kafka_errors;
+mod kafka_topics;
 mod program;
 mod real_kafka;
 mod restarts;

@@ -160,6 +160,8 @@ fn properties(folder: &Folder, ports: Ports) -> String {
         ("broker.heartbeat.interval.ms", "200"),
         // Set apart when the broker starts, not when it is needed: 128 MB by default.
         ("log.cleaner.dedupe.buffer.size", "4194304"),
+        // How long the cleaner sleeps when it has found nothing to compact: 15 s by default.
+        ("log.cleaner.backoff.ms", "200"),
         ("num.network.threads", "2"),
         ("num.io.threads", "4"),
     ]

@@ -55,7 +55,8 @@ pub(super) fn check_kafka(config: &Config, may_create: bool) -> Vec<KafkaError> 
     for (name, pipeline) in &config.pipelines {
         let mut reachable: Vec<&crate::kafka::Properties> = Vec::new();
         for (key, properties, topics, create) in pipeline.kafka_parts(name) {
-            let topics: Vec<Topic<'_>> = topics.iter().map(|topic| Topic { key: &key, name: topic, create }).collect();
+            let topics: Vec<Topic<'_>> =
+                topics.iter().map(|topic| Topic { key: &key, name: topic, create, config: &[] }).collect();
             let found = kafka::check(properties, &topics, may_create);
             let unreachable = found.iter().any(|error| matches!(error, KafkaError::Unreachable { .. }));
             mistakes.extend(found);

@@ -29,6 +29,8 @@ pub struct Topic<'a> {
     pub name: &'a str,
     /// Whether and how it is created when it is missing.
     pub create: Option<Create>,
+    /// What it is configured with when it is created, such as `cleanup.policy`; the broker's defaults otherwise.
+    pub config: &'a [(&'a str, &'a str)],
 }
 
 /// What is wrong with a cluster, for a person: what, where, hint.
@@ -69,7 +71,7 @@ pub enum KafkaError {
 }
 
 /// How long a cluster may take to answer at start.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Checks that the topics can be used with `properties`, and creates those that are missing where `create` says so.
 /// A missing topic that would be created is no mistake. All topics' mistakes are returned; an unreachable cluster is
@@ -87,10 +89,8 @@ pub fn check(properties: &Properties, topics: &[Topic<'_>], may_create: bool) ->
             return vec![KafkaError::Client { key: first.key.to_owned(), cause: error.to_string() }];
         }
     };
-    if let Err(cause) = reach(&consumer) {
-        let events = consumer.context().errors();
-        let servers = properties.get("bootstrap.servers").unwrap_or_default().to_owned();
-        return vec![unreachable(first.key, servers, cause, &events)];
+    if let Err(error) = reach(&consumer, first.key, properties) {
+        return vec![error];
     }
     let problem = |topic: &Topic<'_>| look_up(&consumer, topic).err();
     topics
@@ -112,7 +112,7 @@ pub fn check(properties: &Properties, topics: &[Topic<'_>], may_create: bool) ->
 const MISSING: &str = "does not exist";
 
 /// Waits for the first answer of a broker, or for the login to be refused.
-fn reach(consumer: &BaseConsumer<Events>) -> Result<(), String> {
+pub(super) fn reach(consumer: &BaseConsumer<Events>, key: &str, properties: &Properties) -> Result<(), KafkaError> {
     let deadline = Instant::now() + ANSWER_MAX;
     loop {
         // An unknown topic's name keeps the answer small on a cluster with many topics.
@@ -124,7 +124,8 @@ fn reach(consumer: &BaseConsumer<Events>) -> Result<(), String> {
             Err(error) => {
                 let refused = |(code, _): &(String, String)| code == "Authentication" || code.contains("Sasl");
                 if Instant::now() > deadline || consumer.context().errors().iter().any(refused) {
-                    return Err(error.to_string());
+                    let servers = properties.get("bootstrap.servers").unwrap_or_default().to_owned();
+                    return Err(unreachable(key, servers, error.to_string(), &consumer.context().errors()));
                 }
             }
         }
@@ -146,7 +147,8 @@ fn unreachable(key: &str, servers: String, cause: String, events: &[(String, Str
     KafkaError::Unreachable { key: key.to_owned(), servers, cause, hint }
 }
 
-fn look_up(consumer: &BaseConsumer<Events>, topic: &Topic<'_>) -> Result<(), KafkaError> {
+/// The partitions of a topic.
+pub(super) fn look_up(consumer: &BaseConsumer<Events>, topic: &Topic<'_>) -> Result<Vec<i32>, KafkaError> {
     let wrong = |cause: String, hint: &str| {
         let (key, topic) = (topic.key.to_owned(), topic.name.to_owned());
         Err(KafkaError::Topic { key, topic, cause, hint: hint.to_owned() })
@@ -155,9 +157,9 @@ fn look_up(consumer: &BaseConsumer<Events>, topic: &Topic<'_>) -> Result<(), Kaf
         Ok(metadata) => metadata,
         Err(error) => return wrong(format!("cannot be looked up: {error}"), "check the brokers' health"),
     };
-    let error = metadata.topics().iter().find(|found| found.name() == topic.name).and_then(|found| found.error());
-    match error.map(RDKafkaErrorCode::from) {
-        None => Ok(()),
+    let found = metadata.topics().iter().find(|found| found.name() == topic.name);
+    match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
+        None => Ok(found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect()),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => wrong(
             MISSING.to_owned(),
             "create it, or let trailhound create it with create = { partitions = 6, replication = 3 } beside its name",
@@ -186,6 +188,7 @@ fn create<C: ClientContext>(
     let client = client.as_ref().map_err(|error| failed(error.to_string()))?;
     let Some(wish) = topic.create else { return Ok(()) };
     let new = NewTopic::new(topic.name, wish.partitions, TopicReplication::Fixed(wish.replication));
+    let new = topic.config.iter().fold(new, |new, (key, value)| new.set(key, value));
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| failed(error.to_string()))?;
     let answers = runtime.block_on(client.create_topics([&new], &options)).map_err(|e| failed(e.to_string()))?;

@@ -1,13 +1,17 @@
 //! What the Kafka source and the Kafka sinks share: properties, the routing of librdkafka's log and errors, and the
-//! checks at start.
+//! checks at start. And what reads or writes a topic beside the pipelines.
 
 mod check;
 mod context;
 mod properties;
+mod reader;
+mod writer;
 
 pub use check::{Create, KafkaError, Topic, check};
 pub use context::{Events, log};
 pub use properties::Properties;
+pub use reader::{TopicMessage, TopicReader};
+pub use writer::{TopicWriter, WriteError};
 
 /// librdkafka's version in words, for `--version`.
 pub fn version() -> String {

@@ -112,6 +112,13 @@ impl Client {
         assert!(results.iter().all(Result::is_ok), "configure topic {name}: {results:?}");
     }
 
+    /// Deletes all messages of a topic's first partition before `offset`, as retention does.
+    pub fn delete_records(&self, topic: &str, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("a partition");
+        self.admin(async |admin, options| admin.delete_records(&before, options).await);
+    }
+
     /// How many partitions a topic has; 0 when it does not exist.
     pub fn partitions(&self, topic: &str) -> i32 {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
