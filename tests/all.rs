@@ -19,4 +19,5 @@ mod real_kafka;
 mod restarts;
 mod scan;
 mod sink_down;
+mod swaps;
 mod tidy;

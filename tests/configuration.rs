@@ -30,7 +30,7 @@ fn the_shipped_configuration_is_valid() {
     let config = config::load(&repository().join("pipeline.toml")).expect("a valid configuration");
     let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
     assert_eq!(names, ["detect"]);
-    assert!(config.rules.directory.ends_with("target/rules"));
+    assert!(config.rules.directory.is_some_and(|directory| directory.ends_with("target/rules")));
     assert!(config.admin.is_some_and(|address| address.ip().is_loopback()), "the admin page has no login");
     let (done, _folder) = validate(&shipped(), &[]);
     let done = done.well();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use trailhound::batch::{Batch, Origin};
 use trailhound::counts::Counts;
 use trailhound::detect::{DeadLetter, DetectLimits, Detector};
-use trailhound::rules::{Engine, Module, RuleLimits, RuleSet};
+use trailhound::rules::{Engine, Member, Module, RuleLimits, RuleSet};
 
 /// The time that findings are stamped with.
 pub(crate) const NOW_MS: i64 = 1_748_937_600_000;
@@ -41,7 +41,7 @@ pub(crate) struct Outcome {
 
 impl Worker {
     pub(crate) fn new(modules: Vec<Arc<Module>>, limits: RuleLimits) -> Worker {
-        let rules = RuleSet::new(1, modules).expect("modules that go together");
+        let rules = RuleSet::new(1, modules.into_iter().map(Member::from).collect()).expect("modules that go together");
         let detector = Detector::new(DetectLimits { rules: limits, ..DetectLimits::default() });
         Worker { rules, detector }
     }

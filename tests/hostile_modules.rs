@@ -394,8 +394,8 @@ fn a_rule_id_belongs_to_one_module() {
         Arc::new(Module::load(&ENGINE, name, &guest.wasm(), "{}", &limits()).expect("a good module"))
     };
     let (one, two) = (module("one", &guest()), module("two", &guest()));
-    RuleSet::new(1, vec![Arc::clone(&one)]).expect("one of them");
-    let refused = RuleSet::new(1, vec![one, two]).expect_err("the same rules twice");
+    RuleSet::new(1, vec![Arc::clone(&one).into()]).expect("one of them");
+    let refused = RuleSet::new(1, vec![one.into(), two.into()]).expect_err("the same rules twice");
     assert_eq!((refused.name.as_str(), refused.refusal.step()), ("two", "set"));
     assert!(refused.to_string().contains("the rule H-1 is in the module one already"), "{refused}");
 }

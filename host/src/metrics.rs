@@ -37,6 +37,18 @@ pub struct Metrics {
     lag: Family<LagLabels, Gauge<i64, AtomicI64>>,
     generation: Gauge<i64, AtomicI64>,
     modules: Gauge<i64, AtomicI64>,
+    swaps: Counter,
+    swap_pause: Histogram,
+    refused_modules: Family<ModuleLabels, Gauge<i64, AtomicI64>>,
+    refusals: Counters,
+    quarantined: Family<Labels, Gauge<i64, AtomicI64>>,
+}
+
+/// A module that is offered and not live.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModuleLabels {
+    module: String,
+    step: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -86,6 +98,19 @@ impl Default for Metrics {
         registry.register("rules_generation", "Generation of the live rule set", generation.clone());
         let modules = Gauge::default();
         registry.register("rules_modules", "Modules in the live rule set", modules.clone());
+        let swaps = Counter::default();
+        registry.register("rules_swaps", "Rule sets that were published since the start", swaps.clone());
+        let swap_pause = Histogram::new([0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1]);
+        let help = "How long a swap keeps a worker from its records: taking the set, starting what is new in it";
+        registry.register_with_unit("rules_swap_pause", help, Unit::Seconds, swap_pause.clone());
+        let refused_modules = Family::default();
+        let help = "Modules that are offered and not live, by the step that refused them";
+        registry.register("rules_refused_modules", help, Family::clone(&refused_modules));
+        let refusals = Family::default();
+        registry.register("rules_refusals", "Modules refused since the start, by step", Family::clone(&refusals));
+        let quarantined = Family::default();
+        let help = "Workers that have a module in quarantine, by module";
+        registry.register("rules_quarantined_workers", help, Family::clone(&quarantined));
         Metrics {
             registry: std::sync::Arc::new(registry),
             messages,
@@ -105,6 +130,11 @@ impl Default for Metrics {
             lag,
             generation,
             modules,
+            swaps,
+            swap_pause,
+            refused_modules,
+            refusals,
+            quarantined,
         }
     }
 }
@@ -122,6 +152,33 @@ impl Metrics {
     pub fn rule_set(&self, set: &crate::rules::RuleSet) {
         self.generation.set(i64::try_from(set.generation).unwrap_or(i64::MAX));
         self.modules.set(i64::try_from(set.modules.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a swap.
+    pub fn swapped(&self) {
+        self.swaps.inc();
+    }
+
+    /// Counts a refusal at `step`.
+    pub fn refusal(&self, step: &str) {
+        self.refusals.get_or_create(&vec![("step", step.to_owned())]).inc();
+    }
+
+    /// Notes which modules are offered and not live.
+    pub fn refused_modules<'a>(&self, refused: impl Iterator<Item = &'a crate::swap::RefusedModule>) {
+        self.refused_modules.clear();
+        for one in refused {
+            let labels = ModuleLabels { module: one.key.to_string(), step: one.step.clone() };
+            self.refused_modules.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// Notes how many workers have each module in quarantine.
+    pub fn quarantined(&self, modules: impl Iterator<Item = (String, u32)>) {
+        self.quarantined.clear();
+        for (module, workers) in modules.filter(|(_, workers)| *workers > 0) {
+            self.quarantined.get_or_create(&vec![("module", module)]).set(i64::from(workers));
+        }
     }
 
     /// The metrics of one pipeline. Its counters are there from the start, at zero.
@@ -162,6 +219,9 @@ impl PipelineMetrics {
         for (module, nanos) in &counts.module_nanos {
             let seconds = std::time::Duration::from_nanos(*nanos).as_secs_f64();
             self.all.module_seconds.get_or_create(&self.labels("module", module)).inc_by(seconds);
+        }
+        if let Some(pause) = counts.swap {
+            self.all.swap_pause.observe(pause.as_secs_f64());
         }
         if messages > 0 {
             let labels = vec![("pipeline", self.name.clone())];

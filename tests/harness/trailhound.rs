@@ -21,6 +21,8 @@ pub const STOP: Duration = Duration::from_secs(45);
 pub struct Config {
     /// Properties of `[kafka]`.
     pub kafka: Vec<(String, String)>,
+    /// Lines of `[rules]`; `FOLDER` in them is the folder with the module `root_login`.
+    pub rules: String,
     /// The number of workers.
     pub workers: u32,
     /// The inline table of the source.
@@ -43,6 +45,7 @@ impl Config {
         let quick = r#"properties = { "session.timeout.ms" = "1000", "heartbeat.interval.ms" = "200" }"#;
         Config {
             kafka: properties.to_vec(),
+            rules: "directory = FOLDER".to_owned(),
             workers: 2,
             source: format!(r#"{{ kafka = {{ topics = ["{name}.cloudtrail"], group = "{name}", {quick} }} }}"#),
             sink: format!(r#"{{ kafka = {{ topic = "{name}.findings" }} }}"#),
@@ -65,9 +68,14 @@ impl Config {
         }
         let _infallible = write!(
             toml,
-            "[admin]\nlisten = \"127.0.0.1:{port}\"\n[rules]\ndirectory = {rules:?}\n[pipelines.detect]\nworkers = {}\n\
+            "[admin]\nlisten = \"127.0.0.1:{port}\"\n[rules]\n{}\n[pipelines.detect]\nworkers = {}\n\
              source = {}\ndetect = true\nsink = {}\ndead_letters = {}\n{}\n",
-            self.workers, self.source, self.sink, self.dead_letters, self.more
+            self.rules.replace("FOLDER", &format!("{rules:?}")),
+            self.workers,
+            self.source,
+            self.sink,
+            self.dead_letters,
+            self.more
         );
         toml
     }

@@ -1,6 +1,7 @@
 //! The program: arguments become one of its commands, and its result an exit code.
 
 mod demo;
+mod fleet;
 mod log;
 mod rule;
 mod run;
@@ -61,7 +62,7 @@ enum Command {
     Scan(scan::Args),
     /// Show the whole way on an in-process Kafka with made-up traffic; needs nothing and ends by itself
     Demo(demo::Args),
-    /// Build, inspect and test rule modules
+    /// Build, inspect and test rule modules; publish them to a running fleet
     #[command(subcommand)]
     Rule(rule::RuleCommand),
 }

@@ -1,4 +1,5 @@
-//! `trailhound rule build | inspect | test`: a rule author's tools, with the code that the host itself uses.
+//! `trailhound rule build | inspect | test`: a rule author's tools, with the code that the host itself uses. The
+//! operator's are in `fleet.rs`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{Failure, fleet, print};
 use crate::rules::contract::{self, Rule};
 use crate::rules::{self, BuildError, Engine, Module, RuleLimits};
 
@@ -39,6 +40,14 @@ pub(super) enum RuleCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Prove a module and publish it on rules.topic: every instance that runs takes it at its next batch
+    Publish(fleet::PublishArgs),
+    /// Take a module away from every instance
+    Retract(fleet::RetractArgs),
+    /// Make the module in shadow the live one
+    Promote(fleet::PromoteArgs),
+    /// Show what rules.topic holds, and what every instance runs
+    List(fleet::Common),
 }
 
 pub(super) fn rule(command: &RuleCommand) -> Result<(), Failure> {
@@ -62,6 +71,10 @@ pub(super) fn rule(command: &RuleCommand) -> Result<(), Failure> {
             }
         }
         RuleCommand::Test { path, json } => test(&engine, path, *json),
+        RuleCommand::Publish(args) => fleet::publish(&engine, args),
+        RuleCommand::Retract(args) => fleet::retract(args),
+        RuleCommand::Promote(args) => fleet::promote(&engine, args),
+        RuleCommand::List(args) => fleet::list(args),
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::validate::{check_kafka, load_rules, unusable};
@@ -19,19 +18,35 @@ use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink};
 use crate::source::{KafkaSource, Source};
+use crate::swap::Wake;
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = config::load(file).map_err(Failure::usage)?;
     let engine = Engine::new().map_err(Failure::new)?;
-    let rules = load_rules(&engine, &config)?;
-    let metrics = Metrics::default();
-    metrics.rule_set(&rules);
-    let rules = Arc::new(ArcSwap::from_pointee(rules));
+    let (metrics, wake) = (Metrics::default(), Wake::default());
     let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
-    serve(&config, &metrics, &health, &shutdown)?;
+    serve(&config, &metrics, &health, &shutdown, &wake)?;
+    let load = || load_rules(&engine, &config, false, &metrics, &|| shutdown.requested());
+    // A mistake in the folder is said without asking the brokers.
+    let loaded = config.rules.topic.is_none().then(load).transpose()?;
     let mistakes = check_kafka(&config, true);
     if !mistakes.is_empty() {
         return Err(unusable(&mistakes));
+    }
+    let mut keeper = match loaded {
+        Some(keeper) => keeper,
+        None => load()?,
+    };
+    let rules = keeper.rules();
+    // Nothing is received before there is something to detect with.
+    if rules.load().modules.is_empty() {
+        tracing::warn!(
+            topic = config.rules.topic,
+            "waiting for the first module: publish one with `trailhound rule publish`"
+        );
+    }
+    while rules.load().modules.is_empty() && !shutdown.requested() {
+        keeper.turn(&wake);
     }
     let mut workers = Vec::new();
     for (name, pipeline) in &config.pipelines {
@@ -42,9 +57,13 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
             shutdown: Arc::clone(&shutdown),
         };
         for number in 0..pipeline.workers {
-            workers.push((name.clone(), start(name, number, pipeline, shared.clone(), &health)?));
+            let worker = start(name, &config.instance, number, pipeline, shared.clone(), &health)?;
+            workers.push((name.clone(), worker));
         }
     }
+    let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
+    let keep = std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop));
+    let keep = keep.map_err(Failure::new)?;
     health.running();
     let live = rules.load();
     tracing::info!(
@@ -55,7 +74,11 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         generation = live.generation,
         "running"
     );
-    finish(workers)
+    let finished = finish(workers);
+    // Its last words to the fleet.
+    shutdown.request();
+    let _ = keep.join();
+    finished
 }
 
 /// Waits for all workers and prints the balance.
@@ -91,14 +114,14 @@ fn finish(workers: Vec<(String, JoinHandle<Result<Counts, PipelineError>>)>) -> 
 /// Starts a worker: a thread that owns its consumer, its producers and its rule instances.
 fn start(
     name: &str,
+    instance: &str,
     number: usize,
     config: &PipelineConfig,
     pipeline: Pipeline,
     health: &Health,
 ) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
     // Unique among the members of the group, on this machine and others.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let client_id = format!("trailhound-{name}-{}-{}-{number}", host.trim(), std::process::id());
+    let client_id = format!("trailhound-{name}-{instance}-{number}");
     let metrics = Some(pipeline.metrics.clone());
     let source = KafkaSource::new(&config.source, config.batch.clone(), &client_id, metrics).map_err(Failure::new)?;
     let mut source = Source::Kafka(Box::new(source));
@@ -132,7 +155,13 @@ fn sink(config: &SinkConfig, client_id: &str) -> Result<Sink, SinkError> {
 }
 
 /// Starts the thread of all that is asynchronous: signals and the admin page.
-fn serve(config: &Config, metrics: &Metrics, health: &Health, shutdown: &Arc<Shutdown>) -> Result<(), Failure> {
+fn serve(
+    config: &Config,
+    metrics: &Metrics,
+    health: &Health,
+    shutdown: &Arc<Shutdown>,
+    wake: &Wake,
+) -> Result<(), Failure> {
     let listener = match config.admin {
         Some(address) => {
             let listener = admin::bind(address).map_err(|error| {
@@ -147,11 +176,11 @@ fn serve(config: &Config, metrics: &Metrics, health: &Health, shutdown: &Arc<Shu
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(Failure::new)?;
-    let (metrics, health, shutdown) = (metrics.clone(), health.clone(), Arc::clone(shutdown));
-    let (mut terminate, mut interrupt) = {
+    let (metrics, health, shutdown, wake) = (metrics.clone(), health.clone(), Arc::clone(shutdown), wake.clone());
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _guard = runtime.enter();
         let listen = |kind| signal(kind).map_err(Failure::new);
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?)
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?)
     };
     let serve = move || {
         let page = health.clone();
@@ -164,6 +193,10 @@ fn serve(config: &Config, metrics: &Metrics, health: &Health, shutdown: &Arc<Shu
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = hangup.recv() => {
+                        wake.ask();
+                        continue;
+                    }
                 }
                 signals += 1;
                 if signals > 1 {

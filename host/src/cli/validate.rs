@@ -2,21 +2,27 @@
 
 use std::path::Path;
 
-use super::{Failure, print, refused};
+use super::{Failure, print};
 use crate::config::{self, Config};
 use crate::kafka::{self, KafkaError, Topic};
-use crate::rules::{Engine, RuleSet};
+use crate::metrics::Metrics;
+use crate::rules::Engine;
+use crate::swap::{self, Keeper, StartError};
 
 pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
-    let config = config::load(file).map_err(Failure::usage)?;
+    let mut config = config::load(file).map_err(Failure::usage)?;
     let engine = Engine::new().map_err(Failure::new)?;
-    let rules = load_rules(&engine, &config)?;
     if connect {
         let mistakes = check_kafka(&config, false);
         if !mistakes.is_empty() {
             return Err(unusable(&mistakes));
         }
+    } else {
+        // The modules of the topic are proved with --connect.
+        config.rules.status_topic = None;
     }
+    let topic = if connect { None } else { config.rules.topic.take() };
+    let rules = load_rules(&engine, &config, topic.is_some(), &Metrics::default(), &|| false)?.rules().load_full();
     let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
     print(format_args!(
         "{}: valid: pipelines {}; {} modules with {} rules{}",
@@ -24,34 +30,64 @@ pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
         names.join(", "),
         rules.modules.len(),
         rules.rules_len(),
-        if connect { "; brokers and topics answer" } else { "" }
+        match (connect, topic) {
+            (true, _) => "; brokers and topics answer".to_owned(),
+            (false, Some(topic)) => format!("; those of the topic {topic} are proved with --connect"),
+            (false, None) => String::new(),
+        }
     ))
 }
 
-/// Loads and proves the modules of a configuration. A pipeline without a rule would detect nothing and say nothing.
-pub(super) fn load_rules(engine: &Engine, config: &Config) -> Result<RuleSet, Failure> {
-    let directory = config.rules.directory.as_path();
-    let settings = |module: &str| config.rules.settings_of(module);
-    let set = RuleSet::load(engine, &[directory], &settings, &config.limits.rules).map_err(|all| refused(&all))?;
+/// Reads and proves the modules of a configuration. A pipeline without a rule would detect nothing and say nothing;
+/// with a rules topic (`more`, or in the configuration) they may come later.
+pub(super) fn load_rules(
+    engine: &Engine,
+    config: &Config,
+    more: bool,
+    metrics: &Metrics,
+    stop: &dyn Fn() -> bool,
+) -> Result<Keeper, Failure> {
+    let keeper = Keeper::start(engine, config, metrics, stop).map_err(|error| match error {
+        StartError::Refused(_) | StartError::Folder(_) => Failure::usage(error),
+        StartError::Kafka(_) | StartError::Stopped => Failure::new(error),
+    })?;
+    if more || config.rules.topic.is_some() {
+        return Ok(keeper);
+    }
+    let set = keeper.rules().load_full();
+    let directory = config.rules.directory.as_deref().unwrap_or(Path::new("rules")).display();
     if set.modules.is_empty() {
         return Err(Failure::usage(format!(
-            "rules.directory: {} holds no module (*.wasm)\nhint: build one with `trailhound rule build DIR`",
-            directory.display()
+            "rules.directory: {directory} holds no module (*.wasm)\nhint: build one with `trailhound rule build DIR`"
         )));
     }
-    if let Some(unknown) = config.rules.settings.keys().find(|name| set.modules.iter().all(|m| m.module.name != **name)) {
+    if let Some(unknown) = config.rules.settings.keys().find(|name| set.modules.iter().all(|m| m.module.name != **name))
+    {
         return Err(Failure::usage(format!(
-            "rules.settings.{unknown}: there is no module `{unknown}` in {}\nhint: a module goes by its file's name \
-             without .wasm",
-            directory.display()
+            "rules.settings.{unknown}: there is no module `{unknown}` in {directory}\nhint: a module goes by its file's \
+             name without .wasm"
         )));
     }
-    Ok(set)
+    Ok(keeper)
+}
+
+/// The topics that rules come from and that the fleet reports on.
+fn check_rules_topics<'a>(config: &'a Config, may_create: bool) -> Vec<KafkaError> {
+    let rules = &config.rules;
+    let named = [
+        ("rules.topic", &rules.topic, &swap::RULES_TOPIC[..]),
+        ("rules.status_topic", &rules.status_topic, &swap::STATUS_TOPIC[..]),
+    ];
+    let topic = |(key, name, config): (&'static str, &'a Option<String>, &'a [(&'a str, &'a str)])| {
+        Some(Topic { key, name: name.as_deref()?, create: rules.create, config })
+    };
+    let topics: Vec<Topic<'a>> = named.into_iter().filter_map(topic).collect();
+    kafka::check(&rules.properties, &topics, may_create)
 }
 
 /// Checks the clusters and topics of all pipelines; creates missing topics when `may_create`.
 pub(super) fn check_kafka(config: &Config, may_create: bool) -> Vec<KafkaError> {
-    let mut mistakes = Vec::new();
+    let mut mistakes = check_rules_topics(config, may_create);
     for (name, pipeline) in &config.pipelines {
         let mut reachable: Vec<&crate::kafka::Properties> = Vec::new();
         for (key, properties, topics, create) in pipeline.kafka_parts(name) {

@@ -21,6 +21,8 @@ use crate::source::{BatchLimits, KafkaSourceConfig};
 /// A whole `pipeline.toml`, valid.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// This instance's name in the fleet.
+    pub instance: String,
     /// Where rule modules come from.
     pub rules: RulesConfig,
     /// Limits of reading, rules and findings.
@@ -36,8 +38,16 @@ pub struct Config {
 /// Where rule modules come from, and their settings.
 #[derive(Clone, Debug, Default)]
 pub struct RulesConfig {
-    /// A folder of `*.wasm`. A relative path starts at the folder of `pipeline.toml`.
-    pub directory: PathBuf,
+    /// A folder of `*.wasm` that is watched. A relative path starts at the folder of `pipeline.toml`.
+    pub directory: Option<PathBuf>,
+    /// The compacted topic that modules are published on.
+    pub topic: Option<String>,
+    /// The compacted topic that every instance reports its state on.
+    pub status_topic: Option<String>,
+    /// Properties of the clients of both topics.
+    pub properties: Properties,
+    /// Whether and how both topics are created when they are missing.
+    pub create: Option<Create>,
     /// A JSON object for each module that has settings, by the module's name.
     pub settings: BTreeMap<String, String>,
 }
@@ -74,20 +84,15 @@ pub enum SinkConfig {
     Discard,
 }
 
-impl RulesConfig {
-    /// The settings of a module: a JSON object.
-    pub fn settings_of(&self, module: &str) -> String {
-        self.settings.get(module).cloned().unwrap_or_else(|| "{}".to_owned())
-    }
-}
-
 impl PipelineConfig {
     /// The properties of every Kafka client of this pipeline with the key that it goes by, and its topics.
     pub fn kafka_parts<'a>(&'a self, name: &str) -> Vec<(String, &'a Properties, Vec<&'a str>, Option<Create>)> {
         let key = |part: &str| format!("pipelines.{name}.{part}");
         let topics = self.source.topics.iter().map(String::as_str).collect();
         let mut parts = vec![(key("source.kafka"), &self.source.properties, topics, self.source_create)];
-        for (part, sink) in [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)] {
+        for (part, sink) in
+            [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)]
+        {
             if let SinkConfig::Kafka(config, create) = sink {
                 parts.push((key(part), &config.properties, vec![config.topic.as_str()], *create));
             }

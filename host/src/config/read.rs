@@ -62,7 +62,8 @@ pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Config, Mistakes> 
 
 /// Every key with its default, as the README's table has them. A pipeline is called `NAME`.
 pub fn reference() -> Vec<(String, String)> {
-    let text = "[pipelines.NAME]\nsource.kafka = {create = {}}\nsink.kafka = {create = {}}\ndead_letters = {kafka = \
+    let text = "[rules]\ncreate = {}\n[pipelines.NAME]\nsource.kafka = {create = {}}\nsink.kafka = {create = {}}\nshadow.kafka = {create = \
+                {}}\ndead_letters = {kafka = \
                 {create = {}}, file = {}}";
     let mut findings = Findings::new(text);
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
@@ -73,7 +74,8 @@ pub fn reference() -> Vec<(String, String)> {
 fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config {
     let mut kafka = root.section("kafka", findings);
     let kafka = properties(&mut kafka, findings);
-    let rules = read_rules(root.section("rules", findings), folder, findings);
+    let instance = read_instance(&mut root, findings);
+    let rules = read_rules(root.section("rules", findings), &kafka, folder, findings);
     let (limits, drain_max) = read_limits(root.section("limits", findings), findings);
     let admin = read_admin(root.section("admin", findings), findings);
     let mut pipelines = BTreeMap::new();
@@ -97,18 +99,55 @@ fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config
         findings.wrong(span.as_ref(), "pipelines", "no pipeline", "add [pipelines.detect] with a source and a sink");
     }
     root.finish(findings);
-    Config { rules, limits, drain_max, admin, pipelines }
+    Config { instance, rules, limits, drain_max, admin, pipelines }
 }
 
-fn read_rules(mut section: Section<'_>, folder: &Path, findings: &mut Findings) -> RulesConfig {
-    let directory = section.text("directory", Some("rules"), findings).unwrap_or_default();
+/// The instance's name: unique in the fleet even where nobody has named it.
+fn read_instance(root: &mut Section<'_>, findings: &mut Findings) -> String {
+    let span = root.span_of("instance");
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let named = root.optional("instance", findings);
+    if named.as_ref().is_some_and(|name| name.len() > 128 || !name.bytes().all(plain)) {
+        findings.wrong(span.as_ref(), "instance", "is no name", "1 to 128 of a-z A-Z 0-9 . _ - are allowed");
+    }
+    named.unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}-{}", host.trim(), std::process::id())
+    })
+}
+
+/// Where modules come from: a folder, a topic, or both; the folder `rules` where nothing is said.
+fn read_rules(mut section: Section<'_>, kafka: &Properties, folder: &Path, findings: &mut Findings) -> RulesConfig {
+    let topic = section.optional("topic", findings);
+    let default = if topic.is_some() { None } else { Some("rules") };
+    let directory = match section.has("directory") || default.is_some() {
+        true => section.text("directory", default, findings),
+        false => None,
+    };
+    let status_topic = section.optional("status_topic", findings);
+    let mut own = section.section("properties", findings);
+    let properties = kafka.with(&properties(&mut own, findings));
+    let mut wish = section.section("create", findings);
+    let create = wish.is_present().then(|| {
+        let mut create = Create { partitions: 1, replication: 3 };
+        wish.number("replication", &mut create.replication, [1, 100], findings);
+        create
+    });
+    wish.finish(findings);
+    for key in ["topic", "status_topic"] {
+        if section.has(key) && properties.get("bootstrap.servers").is_none() {
+            let hint = "[kafka]\n        \"bootstrap.servers\" = \"127.0.0.1:9092\"";
+            findings.wrong(section.span_of(key).as_ref(), "kafka.\"bootstrap.servers\"", "is missing", hint);
+        }
+    }
     let mut settings = BTreeMap::new();
     let mut modules = section.section("settings", findings);
     for (module, mut table) in modules.sections(findings) {
         settings.insert(module, serde_json::Value::Object(table.json(findings)).to_string());
     }
     section.finish(findings);
-    RulesConfig { directory: folder.join(directory), settings }
+    let directory = directory.map(|directory| folder.join(directory));
+    RulesConfig { directory, topic, status_topic, properties, create, settings }
 }
 
 fn read_limits(mut section: Section<'_>, findings: &mut Findings) -> (DetectLimits, Duration) {
@@ -143,6 +182,10 @@ fn read_limits(mut section: Section<'_>, findings: &mut Findings) -> (DetectLimi
     part.number("label_key_bytes_max", &mut rules.label_key_bytes_max, [8, 1_024], findings);
     part.number("label_bytes_max", &mut rules.label_bytes_max, [16, MIB], findings);
     part.number("retries_failed_max", &mut rules.retries_failed_max, [0, 1_000], findings);
+    part.number("failures_in_row_max", &mut rules.failures_in_row_max, [1, 1_000_000], findings);
+    part.number("quarantine_ms_min", &mut rules.quarantine_ms_min, [1, 3_600_000], findings);
+    part.number("quarantine_ms_max", &mut rules.quarantine_ms_max, [1, 86_400_000], findings);
+    part.number("prove_ms_max", &mut rules.prove_ms_max, [1, 3_600_000], findings);
     part.finish(findings);
 
     let (found, mut part) = (&mut limits.findings, section.section("findings", findings));
@@ -184,6 +227,10 @@ fn read_pipeline(
         findings.wrong(section.span(), &section.key("detect"), "must be true: this version only detects", hint);
     }
     let sink = read_sink(section.section("sink", findings), kafka, folder, false, findings);
+    let shadow = section.section("shadow", findings);
+    let has_shadow = shadow.is_present();
+    let shadow = read_sink(shadow, kafka, folder, false, findings);
+    let shadow = if has_shadow { shadow } else { Some(SinkConfig::Discard) };
     let dead_letters = read_sink(section.section("dead_letters", findings), kafka, folder, true, findings);
     let batch = read_batch(section.section("batch", findings), findings);
     for (part, hint) in [
@@ -197,7 +244,15 @@ fn read_pipeline(
     }
     section.finish(findings);
     let (source, source_create) = source?;
-    Some(PipelineConfig { workers, source, source_create, sink: sink?, dead_letters: dead_letters?, batch })
+    Some(PipelineConfig {
+        workers,
+        source,
+        source_create,
+        sink: sink?,
+        shadow: shadow?,
+        dead_letters: dead_letters?,
+        batch,
+    })
 }
 
 fn read_batch(mut section: Section<'_>, findings: &mut Findings) -> BatchLimits {

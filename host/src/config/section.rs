@@ -126,6 +126,13 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A text that may be left out; the reference calls its default `none`.
+    pub(super) fn optional(&mut self, name: &'static str, findings: &mut Findings) -> Option<String> {
+        let key = self.key(name);
+        let value = self.ask(name, "none", findings)?;
+        text(&key, value, findings).filter(|text| !text.is_empty())
+    }
+
     /// A text that must be there.
     pub(super) fn required(&mut self, name: &'static str, hint: &str, findings: &mut Findings) -> Option<String> {
         let value = self.text(name, None, findings);

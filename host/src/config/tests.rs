@@ -40,7 +40,7 @@ fn a_valid_configuration_is_taken_as_it_stands() {
     assert_eq!(pipeline.dead_letters, SinkConfig::File("/etc/th/dead.ndjson".into()));
     assert!(matches!(&pipeline.sink, SinkConfig::Kafka(sink, Some(create))
         if sink.topic == "f" && create.partitions == 4 && create.replication == 1));
-    assert_eq!(config.rules.directory, Path::new("/etc/th/rules"));
+    assert_eq!(config.rules.directory.as_deref(), Some(Path::new("/etc/th/rules")));
     assert_eq!(config.admin.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:9464"));
 }
 
@@ -115,8 +115,7 @@ fn sinks_are_named_once() {
 fn settings_become_json() {
     let text = format!("{GOOD}\n[rules.settings.m]\na = 1\nb = [\"x\", true]\nc.d = 1.5\n");
     let config = parse(&text, "pipeline.toml", Path::new("")).unwrap();
-    assert_eq!(config.rules.settings_of("m"), r#"{"a":1,"b":["x",true],"c":{"d":1.5}}"#);
-    assert_eq!(config.rules.settings_of("other"), "{}");
+    assert_eq!(config.rules.settings["m"], r#"{"a":1,"b":["x",true],"c":{"d":1.5}}"#);
 }
 
 #[test]

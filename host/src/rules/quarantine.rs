@@ -10,7 +10,7 @@ use super::limits::RuleLimits;
 use super::module::Module;
 
 /// The reason under which events become dead letters that a module did not see because it was set aside.
-pub const QUARANTINED: &str = "module_quarantined";
+pub(super) const QUARANTINED: &str = "module_quarantined";
 
 /// How one worker stands with one module.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ impl Quarantine {
             self.module.aside.fetch_add(1, Ordering::Relaxed);
         }
         let (failures, pause_ms) = (self.in_row, u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX));
-        let why = format!("set aside for {pause_ms} ms after {failures} failures in a row, the last: the module {fault}");
+        let why =
+            format!("set aside for {pause_ms} ms after {failures} failures in a row, the last: the module {fault}");
         let (module, digest) = (&self.module.name, &self.module.digest);
         tracing::error!(module, digest, failures, pause_ms, "rule: quarantined: the module {fault}");
         self.aside = Some(Aside { until: now + self.pause, why });

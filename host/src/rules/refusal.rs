@@ -124,7 +124,9 @@ impl Refusal {
             Refusal::Settings(_) => "see [rules.settings.NAME] in pipeline.toml",
             Refusal::Description(_) => "correct the module's metadata",
             Refusal::Examples(_) => "run `trailhound rule test` on it: the rule or the example is wrong",
-            Refusal::Slow { .. } => "a rule takes microseconds for a record: find what loops, or raise limits.rules.prove_ms_max",
+            Refusal::Slow { .. } => {
+                "a rule takes microseconds for a record: find what loops, or raise limits.rules.prove_ms_max"
+            }
             Refusal::Set(_) => "every rule id may come from one module only",
         }
     }

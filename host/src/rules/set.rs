@@ -29,6 +29,12 @@ pub struct Member {
     pub mode: Mode,
 }
 
+impl From<Arc<Module>> for Member {
+    fn from(module: Arc<Module>) -> Member {
+        Member { module, mode: Mode::Live }
+    }
+}
+
 /// What a module's findings are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -149,12 +149,7 @@ impl Slot {
         self.quarantine.succeeded();
         for hit in hits {
             if let Some(event) = call.events().get(hit.event as usize) {
-                outcomes.push(Outcome::Hit {
-                    module: Arc::clone(&self.module),
-                    mode: self.mode,
-                    event: *event,
-                    hit,
-                });
+                outcomes.push(Outcome::Hit { module: Arc::clone(&self.module), mode: self.mode, event: *event, hit });
             }
         }
     }

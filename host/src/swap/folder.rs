@@ -113,9 +113,10 @@ impl Folder {
             });
             let seen = self.files.entry(file.clone()).or_default();
             // A symlink without a target has no mark; it is unreadable, and said to be so once.
-            let mark = mark.map_or(Mark { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) }, |metadata| {
-                Mark::of(&metadata)
-            });
+            let mark = mark
+                .map_or(Mark { device: 0, inode: 0, size: 0, modified: (0, 0), changed: (0, 0) }, |metadata| {
+                    Mark::of(&metadata)
+                });
             let settled = !settle || seen.last == Some(mark);
             seen.last = Some(mark);
             if !settled || seen.taken == Some(mark) {

@@ -27,6 +27,9 @@ pub struct RefusedModule {
     pub hint: String,
     /// When, in milliseconds since the epoch.
     pub time_ms: i64,
+    /// Whether it is a file of the folder.
+    #[serde(default, skip_serializing)]
+    pub(super) of_folder: bool,
 }
 
 impl std::fmt::Display for RefusedModule {
@@ -196,9 +199,8 @@ impl Ledger {
     fn known(&self, name: &str, digest: &str, settings: &str) -> Option<Arc<Module>> {
         let offered = self.folder.values().chain(self.topic.values()).filter_map(|entry| entry.state.as_ref().ok());
         let mut all = offered.chain(self.running.values().map(|running| &running.module));
-        let same = |module: &&Arc<Module>| {
-            module.digest == digest && module.name == name && module.settings == settings
-        };
+        let same =
+            |module: &&Arc<Module>| module.digest == digest && module.name == name && module.settings == settings;
         all.find(same).map(Arc::clone)
     }
 
@@ -225,8 +227,11 @@ impl Ledger {
                 Err(refused) => {
                     self.refused.insert(key.clone(), refused.clone());
                     let earlier = first.earlier.as_ref().map(|module| first.running(module));
-                    let other = || second.and_then(|entry| entry.state.as_ref().ok().map(|module| entry.running(module)));
-                    if running.is_none() && let Some(running) = earlier.or_else(other) {
+                    let other =
+                        || second.and_then(|entry| entry.state.as_ref().ok().map(|module| entry.running(module)));
+                    if running.is_none()
+                        && let Some(running) = earlier.or_else(other)
+                    {
                         wanted.push((key.clone(), running));
                     }
                 }
@@ -245,7 +250,8 @@ impl Ledger {
         let same = |(a, b): (&Running, &Running)| Arc::ptr_eq(&a.module, &b.module);
         let unchanged = next.keys().eq(self.running.keys()) && next.values().zip(self.running.values()).all(same);
         self.running = next;
-        if unchanged && position == self.position && self.generation > 0 {
+        // Before anything has come, the set is the empty one of generation 0.
+        if unchanged && position == self.position {
             return None;
         }
         if !unchanged {
@@ -281,6 +287,7 @@ fn refuse(key: &Key, digest: String, place: &Place, refusal: &Refusal) -> Refuse
         cause: refusal.to_string(),
         hint: refusal.hint().to_owned(),
         time_ms: now_ms(),
+        of_folder: matches!(place, Place::File(_)),
     }
 }
 
@@ -308,8 +315,15 @@ fn settle(
         let mut left = Vec::new();
         let before = wanted.len();
         for (key, running) in wanted {
+            if let Some(there) = next.get_mut(&key)
+                && Arc::ptr_eq(&there.module, &running.module)
+            {
+                *there = running;
+                continue;
+            }
             let all = ids(&key, &running);
-            let taken = all.iter().find_map(|id| owners.get(id).filter(|owner| **owner != key).map(|owner| (id, owner)));
+            let taken =
+                all.iter().find_map(|id| owners.get(id).filter(|owner| **owner != key).map(|owner| (id, owner)));
             let cause = match taken {
                 Some(((_, id), owner)) => Some(format!("the rule {id} is in the module {owner} already")),
                 None if !next.contains_key(&key) && next.len() >= modules_max => {
@@ -321,7 +335,9 @@ fn settle(
                 left.push((key, running, cause));
                 continue;
             }
-            owners.retain(|_, owner| *owner != key);
+            if let Some(before) = next.get(&key) {
+                ids(&key, before).iter().for_each(|id| drop(owners.remove(id)));
+            }
             owners.extend(all.into_iter().map(|id| (id, key.clone())));
             next.insert(key, running);
         }

@@ -19,11 +19,14 @@ mod keeper;
 mod ledger;
 mod offer;
 mod operate;
+
 mod status;
 mod topic;
 
 pub use keeper::{Keeper, StartError, Wake};
 pub use ledger::RefusedModule;
 pub use offer::Key;
-pub use operate::{Listing, OperateError, Publish, Published, list, promote, publish, retract};
-pub use status::Status;
+pub use operate::{Listed, Listing, OperateError, Publish, Published, list, promote, publish, retract, wait};
+
+pub use status::{CONFIG as STATUS_TOPIC, Status};
+pub use topic::CONFIG as RULES_TOPIC;

@@ -85,6 +85,11 @@ impl Display for Place {
 }
 
 impl Change {
+    pub(super) fn place(&self) -> &Place {
+        let (Change::Offered(Offer { place, .. }) | Change::Gone { place, .. }) = self;
+        place
+    }
+
     pub(super) fn key(&self) -> &Key {
         match self {
             Change::Offered(offer) => &offer.key,

@@ -21,7 +21,7 @@ pub(super) const NOTE: &str = "note";
 
 /// The least that a rules topic needs: the last message of each key stays for good, and so do tombstones, so that the
 /// generation of a set can be told from the topic.
-pub(super) const CONFIG: [(&str, &str); 3] =
+pub const CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("delete.retention.ms", "315360000000"), ("max.message.bytes", "33554432")];
 
 /// How long no message must come until a burst is over.
@@ -33,11 +33,19 @@ const BURST_MAX: Duration = Duration::from_millis(500);
 /// A follower of the rules topic.
 pub(super) struct RulesTopic {
     reader: TopicReader,
+    /// The next offset of each partition, after the last message that was received.
+    seen: BTreeMap<i32, i64>,
+    /// What each key of the topic was last: a header may change its mode.
+    keys: BTreeMap<Vec<u8>, Key>,
 }
 
 impl RulesTopic {
     pub(super) fn new(properties: &Properties, topic: &str, client_id: &str) -> Result<RulesTopic, KafkaError> {
-        Ok(RulesTopic { reader: TopicReader::new(properties, topic, client_id)? })
+        Ok(RulesTopic {
+            reader: TopicReader::new(properties, topic, client_id)?,
+            seen: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        })
     }
 
     /// Everything up to the topic's end, in the order of offsets: of each key the last message, with the one before it
@@ -50,7 +58,7 @@ impl RulesTopic {
                 return None;
             }
             if let Some(message) = self.reader.poll(Duration::from_millis(100)) {
-                put(&mut last, change(self.reader.topic(), message));
+                self.receive(message, &mut last);
             }
             if told.elapsed() > Duration::from_secs(5) {
                 told = Instant::now();
@@ -66,10 +74,28 @@ impl RulesTopic {
         let mut message = self.reader.poll(wait);
         let start = Instant::now();
         while let Some(received) = message {
-            put(&mut last, change(self.reader.topic(), received));
+            self.receive(received, &mut last);
             message = (start.elapsed() < BURST_MAX).then(|| self.reader.poll(BURST_PAUSE)).flatten();
         }
         in_order(last)
+    }
+
+    /// How far the topic has been read: the next offset of each partition that had a message.
+    pub(super) fn seen(&self) -> &BTreeMap<i32, i64> {
+        &self.seen
+    }
+
+    fn receive(&mut self, message: TopicMessage, last: &mut BTreeMap<Key, Change>) {
+        self.seen.insert(message.partition, message.offset + 1);
+        let bytes = message.key.clone().unwrap_or_default();
+        let change = change(self.reader.topic(), message);
+        match self.keys.insert(bytes, change.key().clone()) {
+            Some(before) if before != *change.key() => {
+                put(last, Change::Gone { key: before, place: change.place().clone() });
+            }
+            _ => {}
+        }
+        put(last, change);
     }
 }
 
@@ -86,10 +112,9 @@ fn put(last: &mut BTreeMap<Key, Change>, mut change: Change) {
 
 fn in_order(last: BTreeMap<Key, Change>) -> Vec<Change> {
     let mut changes: Vec<Change> = last.into_values().collect();
-    changes.sort_by_key(|change| match change {
-        Change::Offered(Offer { place: Place::Topic { partition, offset, .. }, .. })
-        | Change::Gone { place: Place::Topic { partition, offset, .. }, .. } => (*offset, *partition),
-        _ => (0, 0),
+    changes.sort_by_key(|change| match change.place() {
+        Place::Topic { partition, offset, .. } => (*offset, *partition),
+        Place::File(_) => (0, 0),
     });
     changes
 }
@@ -115,7 +140,11 @@ fn change(topic: &str, message: TopicMessage) -> Change {
     let settings = message.header(SETTINGS).map(str::to_owned);
     let is_object = |text: &String| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
     let wrong = if !key.is_plain() {
-        Some(format!("the key `{}` is no name: 1 to {} of a-z A-Z 0-9 . _ - are allowed", text.escape_debug(), Key::NAME_BYTES_MAX))
+        Some(format!(
+            "the key `{}` is no name: 1 to {} of a-z A-Z 0-9 . _ - are allowed",
+            text.escape_debug(),
+            Key::NAME_BYTES_MAX
+        ))
     } else if let Some(mode) = wrong_mode {
         Some(format!("the header {MODE} is `{}`, which does not fit the key `{key}`", mode.escape_debug()))
     } else if settings.as_ref().is_some_and(|text| !is_object(text)) {

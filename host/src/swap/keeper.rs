@@ -1,0 +1,206 @@
+//! The keeper: one thread that knows all sources of modules and publishes rule sets. Modules are compiled and proved
+//! there one after the other, so that on a small machine they take no more than one core from the workers, whatever is
+//! published; workers never wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::folder::Folder;
+use super::ledger::Ledger;
+use super::offer::Change;
+use super::status::{Reporter, Status};
+use super::topic::RulesTopic;
+use crate::config::{Config, RulesConfig};
+use crate::kafka::KafkaError;
+use crate::metrics::Metrics;
+use crate::pipeline::now_ms;
+use crate::rules::{Engine, RuleLimits, RuleSet};
+use crate::shutdown::Shutdown;
+
+/// How often the folder is looked at. A change is taken at the second look that finds it unchanged.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long one turn may wait for messages of the rules topic.
+const TURN: Duration = Duration::from_millis(100);
+
+/// The wish to look at everything again, refused modules included: SIGHUP.
+#[derive(Clone, Debug, Default)]
+pub struct Wake(Arc<AtomicBool>);
+
+impl Wake {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Why rules cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Modules of the folder were refused. At start there is somebody who can mend it, and nothing that runs to fall
+    /// back to.
+    #[error("{0}")]
+    Refused(String),
+    /// The folder cannot be read, or holds nothing.
+    #[error("{0}")]
+    Folder(String),
+    /// The rules topic or the status topic.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A stop was asked for meanwhile.
+    #[error("stopped before the rules were read")]
+    Stopped,
+}
+
+/// Keeps the live rule set true to its sources.
+pub struct Keeper {
+    ledger: Ledger,
+    limits: RuleLimits,
+    folder: Option<Folder>,
+    topic: Option<RulesTopic>,
+    reporter: Option<Reporter>,
+    instance: String,
+    started_ms: i64,
+    rules: Arc<ArcSwap<RuleSet>>,
+    metrics: Metrics,
+    looked: Instant,
+}
+
+impl Keeper {
+    /// Reads the sources of `config` to their end and proves what they hold: nobody starts on half a set. A module of
+    /// the folder that is refused is an error; one of the topic is not, since one bad message must not keep a fleet from
+    /// starting.
+    pub fn start(
+        engine: &Engine,
+        config: &Config,
+        metrics: &Metrics,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Keeper, StartError> {
+        let RulesConfig { directory, topic, status_topic, properties, settings, .. } = &config.rules;
+        let limits = config.limits.rules.clone();
+        let mut ledger = Ledger::new(engine.clone(), limits.clone(), settings.clone());
+        let mut changes = Vec::new();
+        let mut folder = directory.as_deref().map(Folder::new);
+        if let (Some(folder), Some(directory)) = (&mut folder, directory) {
+            changes = folder.first(&limits).map_err(|error| {
+                StartError::Folder(format!(
+                    "rules.directory: {}: {error}\nhint: check that the folder exists and may be read",
+                    directory.display()
+                ))
+            })?;
+        }
+        let client_id = format!("trailhound-rules-{}", config.instance);
+        let mut topic = match topic {
+            Some(name) => Some(RulesTopic::new(properties, name, &client_id)?),
+            None => None,
+        };
+        if let Some(topic) = &mut topic {
+            changes.extend(topic.first(stop).ok_or(StartError::Stopped)?);
+        }
+        let reporter = match status_topic {
+            Some(name) => Some(Reporter::new(properties, name, &config.instance)?),
+            None => None,
+        };
+        let set = ledger.apply(changes, folder.as_ref().map_or(0, Folder::changed_ms)).unwrap_or_default();
+        let refused: Vec<String> =
+            ledger.refused().values().filter(|one| one.of_folder).map(ToString::to_string).collect();
+        if !refused.is_empty() {
+            return Err(StartError::Refused(refused.join("\n\n")));
+        }
+        metrics.rule_set(&set);
+        metrics.refused_modules(ledger.refused().values());
+        Ok(Keeper {
+            ledger,
+            limits,
+            folder,
+            topic,
+            reporter,
+            instance: config.instance.clone(),
+            started_ms: now_ms(),
+            rules: Arc::new(ArcSwap::from_pointee(set)),
+            metrics: metrics.clone(),
+            looked: Instant::now(),
+        })
+    }
+
+    /// The live rule set, for workers.
+    pub fn rules(&self) -> Arc<ArcSwap<RuleSet>> {
+        Arc::clone(&self.rules)
+    }
+
+    /// Whether modules may still come although there are none yet.
+    pub fn may_grow(&self) -> bool {
+        self.topic.is_some()
+    }
+
+    /// Keeps the rule set until a stop is asked for.
+    pub fn keep(mut self, wake: &Wake, shutdown: &Shutdown) {
+        while !shutdown.requested() {
+            self.turn(wake);
+        }
+        if let Some(reporter) = &mut self.reporter {
+            reporter.farewell();
+        }
+    }
+
+    /// One turn: what has come, and what has changed in the folder.
+    pub fn turn(&mut self, wake: &Wake) {
+        let mut changes = match &mut self.topic {
+            Some(topic) => topic.next(TURN),
+            None => {
+                std::thread::sleep(TURN);
+                Vec::new()
+            }
+        };
+        let woken = wake.take();
+        if let Some(folder) = &mut self.folder
+            && (woken || self.looked.elapsed() >= LOOK_EVERY)
+        {
+            self.looked = Instant::now();
+            if woken {
+                tracing::info!("looking at all files of rules.directory again");
+                folder.forget();
+            }
+            changes.extend(folder.look(&self.limits));
+        }
+        if !changes.is_empty() {
+            self.take(changes);
+        }
+        let quarantined = self.ledger.running().iter();
+        self.metrics.quarantined(quarantined.map(|(key, running)| (key.to_string(), running.module.quarantined())));
+        self.report();
+    }
+
+    fn take(&mut self, changes: Vec<Change>) {
+        let folder_ms = self.folder.as_ref().map_or(0, Folder::changed_ms);
+        if let Some(set) = self.ledger.apply(changes, folder_ms) {
+            let (generation, modules, rules) = (set.generation, set.modules.len(), set.rules_len());
+            self.metrics.rule_set(&set);
+            self.metrics.swapped();
+            let fingerprint = set.fingerprint();
+            self.rules.store(Arc::new(set));
+            tracing::info!(generation, modules, rules, set = fingerprint, "rules swapped");
+            if modules == 0 {
+                tracing::warn!("no module is left: records are received and detected by nothing");
+            }
+        }
+        for one in self.ledger.take_news() {
+            self.metrics.refusal(&one.step);
+        }
+        self.metrics.refused_modules(self.ledger.refused().values());
+    }
+
+    fn report(&mut self) {
+        let Some(reporter) = &mut self.reporter else { return };
+        let seen = self.topic.as_ref().map(|topic| topic.seen().clone()).unwrap_or_default();
+        let set = self.rules.load();
+        reporter.report(Status::of(&self.instance, self.started_ms, &set, &self.ledger, seen));
+    }
+}
