@@ -34,7 +34,7 @@ fn the_shipped_configuration_is_valid() {
     assert!(config.admin.is_some_and(|address| address.ip().is_loopback()), "the admin page has no login");
     let (done, _folder) = validate(&shipped(), &[]);
     let done = done.well();
-    assert!(done.stdout.contains("valid: pipelines detect; 1 modules with 1 rules"), "{}", done.stdout);
+    assert!(done.stdout.contains("valid: pipelines detect; 2 modules with 2 rules"), "{}", done.stdout);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::program;
 
 /// The module that is shipped, as `make rules` builds it.
 fn root_login() -> Arc<Module> {
-    let file = program::rules().join("root_login.wasm");
+    let file = program::root_login();
     let wasm = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     load("root_login", &wasm, &RuleLimits::default())
 }
@@ -79,7 +79,7 @@ fn the_shipped_modules_examples_agree() {
 #[test]
 fn a_module_whose_examples_are_turned_round_is_refused() {
     // The module that is shipped, with `Success` in its code and examples replaced by a word as long.
-    let file = program::rules().join("root_login.wasm");
+    let file = program::root_login();
     let mut wasm = std::fs::read(file).expect("the module");
     let (from, to) = (b"\"Failure\"", b"\"Success\"");
     let places: Vec<usize> = (0..wasm.len() - from.len()).filter(|at| wasm[*at..].starts_with(from)).collect();
@@ -289,7 +289,7 @@ fn the_same_records_give_the_same_findings_however_they_are_handed_over() {
 
 #[test]
 fn the_tools_of_a_rule_author_tell_the_same() {
-    let file = program::rules().join("root_login.wasm");
+    let file = program::root_login();
     let tested = program::run(&[&"rule", &"test", &file]).well();
     assert!(tested.stdout.trim_end().ends_with("34 examples, 0 failed"), "{}", tested.stdout);
     let inspected = program::run(&[&"rule", &"inspect", &"--json", &file]).well();

@@ -51,6 +51,11 @@ pub(crate) fn rules() -> PathBuf {
     built("TRAILHOUND_RULES", "rules")
 }
 
+/// The module of RTM-001 alone, for tests that count findings: a record may fire several of the rules that come along.
+pub(crate) fn root_login() -> PathBuf {
+    rules().join("root_login.wasm")
+}
+
 /// The repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

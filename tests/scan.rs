@@ -24,13 +24,13 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Scans `paths` with the modules of the build.
+    /// Scans `paths` with the module of RTM-001.
     #[track_caller]
     pub(crate) fn of(paths: &[&Path]) -> Scan {
         let folder = Folder::new("scan");
         let (report, dead) = (folder.path().join("report.json"), folder.path().join("dead.ndjson"));
         let mut command = trailhound();
-        command.arg("scan").arg("--rules").arg(program::rules());
+        command.arg("scan").arg("--rules").arg(program::root_login());
         command.arg("--report").arg(&report).arg("--dead-letters").arg(&dead).args(paths);
         let done: Done = command.output().expect("the program starts").into();
         assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
@@ -145,7 +145,7 @@ fn files_folders_and_standard_input_are_read() {
 
     for arguments in [&["-"][..], &[]] {
         let mut command = trailhound();
-        command.arg("scan").arg("--rules").arg(program::rules()).args(arguments);
+        command.arg("scan").arg("--rules").arg(program::root_login()).args(arguments);
         command.stdin(std::fs::File::open(&parts[0]).expect("the file"));
         let done = Done::from(command.output().expect("the program starts")).well();
         assert_eq!(done.stdout.lines().count(), findings_of(&records[..30]).len(), "{arguments:?}");
@@ -156,16 +156,18 @@ fn files_folders_and_standard_input_are_read() {
 #[test]
 fn a_module_may_be_named_alone() {
     let folder = Folder::new("input");
-    let file = folder.write("record.json", Records::new(1).root_sign_in().to_string());
-    let module = program::rules().join("root_login.wasm");
+    let mut record = Records::new(1).root_sign_in();
+    record["additionalEventData"]["MFAUsed"] = "No".into();
+    let file = folder.write("record.json", record.to_string());
+    let module = program::root_login();
     let done = run(&[&"scan", &"--rules", &module, &file]).well();
     assert_eq!(done.stdout.lines().count(), 1);
-    // Neither in a folder `rules` here nor named: the one beside the program.
+    // Neither in a folder `rules` here nor named: the one beside the program, where RTM-002 fires too.
     let mut command = trailhound();
     command.arg("scan").arg(&file).current_dir(folder.path());
     let done: Done = command.output().expect("the program starts").into();
     if std::env::var_os("TRAILHOUND_BIN").is_none() {
-        assert_eq!(done.well().stdout.lines().count(), 1);
+        assert_eq!(done.well().stdout.lines().count(), 2);
     }
 }
 
@@ -249,7 +251,7 @@ fn a_reader_that_goes_away_is_no_reason_to_panic() {
     let records: Vec<Value> = (0..2_000).map(|_| supply.root_sign_in()).collect();
     let file = folder.write("records.json", ndjson(&records));
     let mut command = trailhound();
-    command.arg("scan").arg("--rules").arg(program::rules()).arg(&file);
+    command.arg("scan").arg("--rules").arg(program::root_login()).arg(&file);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut line = String::new();
     let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -316,7 +318,7 @@ fn a_file_larger_than_memory_is_streamed() {
     let folder = Folder::new("large");
     let report = folder.path().join("report.json");
     let mut command = trailhound();
-    command.arg("scan").arg("--rules").arg(program::rules()).arg("--report").arg(&report);
+    command.arg("scan").arg("--rules").arg(program::root_login()).arg("--report").arg(&report);
     let output = std::fs::File::create(folder.path().join("findings.ndjson")).expect("a file");
     let mut child = command.stdin(Stdio::piped()).stdout(output).stderr(Stdio::piped()).spawn().expect("a start");
     let mut input = child.stdin.take().expect("a pipe");

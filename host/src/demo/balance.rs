@@ -10,10 +10,9 @@ use crate::counts::{Counts, total};
 
 /// The balance as a table: a name, a number, and what it is made of.
 pub(super) fn table(counts: &Counts, tally: &Tally, messages: usize) -> Vec<String> {
-    let repeats = tally.root_sign_ins - tally.root_sign_ins_distinct;
     let of_findings = match parts(&counts.findings) {
         none if none.is_empty() => none,
-        rules => format!("{rules}; {repeats} with the id of an earlier one"),
+        rules => format!("{rules}; {} with the id of an earlier one", tally.repeats),
     };
     let rows = [
         ("  received", counts.received, format!("entries in {messages} messages")),
@@ -114,6 +113,7 @@ mod tests {
         };
         let tally = Tally {
             findings: 2,
+            repeats: 1,
             root_sign_ins: 2,
             root_sign_ins_distinct: 1,
             dead_letters: 1,

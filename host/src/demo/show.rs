@@ -39,6 +39,8 @@ pub(super) struct Show<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) findings: u64,
+    /// Findings whose id had been there before.
+    pub(super) repeats: u64,
     /// Findings of the rule that the traffic was made for, and their ids.
     pub(super) root_sign_ins: u64,
     pub(super) root_sign_ins_distinct: u64,
@@ -111,6 +113,7 @@ impl<'a> Show<'a> {
         let new = self.ids.insert(id.clone());
         let of_traffic = u64::from(rule == super::ROOT_SIGN_IN);
         self.tally.findings += 1;
+        self.tally.repeats += u64::from(!new);
         self.tally.root_sign_ins += of_traffic;
         self.tally.root_sign_ins_distinct += if new { of_traffic } else { 0 };
         self.tally.latencies_ms.extend(latency_ms);
