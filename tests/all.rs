@@ -6,6 +6,7 @@ mod configuration;
 mod contract;
 mod corpus;
 mod data_sets;
+mod dead_letters;
 mod detection;
 mod end_to_end;
 mod guest;

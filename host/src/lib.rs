@@ -11,6 +11,7 @@ pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod counts;
+pub mod dead_letters;
 pub mod demo;
 pub mod detect;
 pub mod finding;

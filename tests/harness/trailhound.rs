@@ -33,6 +33,8 @@ pub struct Config {
     pub dead_letters: String,
     /// Lines at the end of `[pipelines.detect]`, and tables after it.
     pub more: String,
+    /// Modules beside that of RTM-001, by name.
+    pub modules: Vec<(String, Vec<u8>)>,
 }
 
 impl Config {
@@ -51,6 +53,7 @@ impl Config {
             sink: format!(r#"{{ kafka = {{ topic = "{name}.findings" }} }}"#),
             dead_letters: format!(r#"{{ kafka = {{ topic = "{name}.dead" }} }}"#),
             more: String::new(),
+            modules: Vec::new(),
         }
     }
 
@@ -98,6 +101,9 @@ impl Trailhound {
         let module = built("TRAILHOUND_RULES", "rules").join("root_login.wasm");
         std::fs::copy(&module, rules.join("root_login.wasm"))
             .unwrap_or_else(|error| panic!("{}: {error}; `make test` builds it", module.display()));
+        for (name, wasm) in &config.modules {
+            std::fs::write(rules.join(format!("{name}.wasm")), wasm).expect("a module");
+        }
         let port = free_port();
         let file = folder.write("pipeline.toml", config.toml(port, &rules));
         let mut command = Command::new(binary());
@@ -209,6 +215,11 @@ impl Trailhound {
     /// What it has logged.
     pub fn stderr(&self) -> String {
         self.child.stderr()
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("pipeline.toml")
     }
 
     /// The folder that it runs in.

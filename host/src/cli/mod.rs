@@ -1,5 +1,6 @@
 //! The program: arguments become one of its commands, and its result an exit code.
 
+mod dead_letters;
 mod demo;
 mod fleet;
 mod log;
@@ -60,6 +61,9 @@ enum Command {
     },
     /// Run the rules over files and folders: findings to standard output, one JSON text a line
     Scan(scan::Args),
+    /// Look at what could not be evaluated, and evaluate it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Show the whole way on an in-process Kafka with made-up traffic; needs nothing and ends by itself
     Demo(demo::Args),
     /// Build, inspect and test rule modules; publish them to a running fleet
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(config),
         Command::Validate { config, connect } => validate::validate(config, *connect),
         Command::Scan(args) => scan::scan(args),
+        Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Demo(args) => demo::demo(args),
         Command::Rule(command) => rule::rule(command),
     });

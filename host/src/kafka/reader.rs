@@ -147,6 +147,12 @@ impl TopicReader {
         self.partitions.values().all(|reached| reached.ended)
     }
 
+    /// Whether a message was there when this reader was made. Others come in between while partitions with an earlier
+    /// end are read on.
+    pub fn was_there(&self, message: &TopicMessage) -> bool {
+        self.partitions.get(&message.partition).is_some_and(|reached| message.offset < reached.end)
+    }
+
     /// The next offset of every partition, summed up: as many messages as the topic has ever had up to here, which
     /// compaction does not change. Of a reader that has caught up, at least the sum of all ends at its start.
     pub fn position(&self) -> u64 {
