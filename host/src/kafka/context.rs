@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// How many error texts are kept for the report of a failed start.
 const ERRORS_MAX: usize = 8;
@@ -33,6 +33,10 @@ impl Events {
     /// Keeps and logs an error that librdkafka reports. Most are about a broker that went away, which librdkafka
     /// retries by itself, so they are warnings.
     pub fn note(&self, error: &KafkaError, reason: &str) {
+        // No error: a reader has asked to be told.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let code = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
         let noted = (code, reason.to_owned());
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
