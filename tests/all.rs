@@ -8,6 +8,7 @@ mod corpus;
 mod data_sets;
 mod detection;
 mod end_to_end;
+mod exactly_once;
 mod guest;
 mod hostile_calls;
 mod hostile_modules;

@@ -21,6 +21,8 @@ use crate::source::{BatchLimits, KafkaSourceConfig};
 /// A whole `pipeline.toml`, valid.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// This process among all that run the same pipelines: a part of the ids of its clients, unique.
+    pub instance: String,
     /// Where rule modules come from.
     pub rules: RulesConfig,
     /// Limits of reading, rules and findings.
@@ -47,6 +49,8 @@ pub struct RulesConfig {
 pub struct PipelineConfig {
     /// Threads, each with a consumer, a producer and rule instances of its own.
     pub workers: usize,
+    /// Whether findings, dead letters and offsets of a batch go into one Kafka transaction.
+    pub exactly_once: bool,
     /// Where records come from.
     pub source: KafkaSourceConfig,
     /// Whether and how missing source topics are created.
