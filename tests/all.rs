@@ -9,6 +9,7 @@ mod data_sets;
 mod dead_letters;
 mod detection;
 mod end_to_end;
+mod exactly_once;
 mod guest;
 mod hostile_calls;
 mod hostile_modules;

@@ -87,12 +87,16 @@ fn only_sources_and_sinks_know_librdkafka() {
     let known = [
         "host/src/kafka/check.rs",
         "host/src/kafka/context.rs",
+        "host/src/kafka/message.rs",
         "host/src/kafka/mod.rs",
+        "host/src/kafka/producer.rs",
         "host/src/kafka/properties.rs",
         "host/src/kafka/reader.rs",
+        "host/src/kafka/transaction.rs",
         "host/src/kafka/writer.rs",
         "host/src/sink/kafka.rs",
         "host/src/sink/mod.rs",
+        "host/src/source/group.rs",
         "host/src/source/kafka.rs",
         "host/src/source/mod.rs",
     ];

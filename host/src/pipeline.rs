@@ -1,13 +1,14 @@
 //! The loop: read a batch, detect, deliver, and only then let offsets move.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use crate::batch::Batch;
 use crate::counts::Counts;
 use crate::detect::{DetectLimits, Detector};
+use crate::kafka::TransactionError;
 use crate::metrics::PipelineMetrics;
 use crate::rules::RuleSet;
 use crate::shutdown::Shutdown;
@@ -38,6 +39,21 @@ pub enum PipelineError {
     Sink(#[from] SinkError),
 }
 
+/// The pause before a batch is done again: doubled each time, up to the second.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
+
+impl PipelineError {
+    /// Whether a transaction was aborted, so that its batch is to be done again.
+    fn again(&self) -> bool {
+        let (PipelineError::Source(SourceError::Transaction(error))
+        | PipelineError::Sink(SinkError::Transaction(error))) = self
+        else {
+            return false;
+        };
+        matches!(error, TransactionError::Again(_))
+    }
+}
+
 /// Runs one worker until the source ends or a stop is asked for. The caller owns source, delivery and shutdown.
 /// `after_batch` sees the counters so far after each batch: for progress.
 pub fn run(
@@ -49,24 +65,53 @@ pub fn run(
     let mut detector = Detector::new(pipeline.limits.clone());
     let mut batch = Batch::default();
     let mut total = Counts::default();
+    delivery.start(Wait { source: &mut *source, shutdown: &pipeline.shutdown })?;
     while source.next_batch(&mut batch, &pipeline.shutdown)? {
         let rules = pipeline.rules.load();
-        let mut refused = Counts::default();
-        let mut counts = detector.detect(&rules, &batch, now_ms(), &mut |output| {
-            let wait = Wait { source: &mut *source, shutdown: &pipeline.shutdown };
-            delivery.deliver(output, &mut refused, wait)?;
-            let acknowledged_ms = now_ms();
-            let appended = output.findings.iter().filter_map(|found| found.origin.appended_ms);
-            appended.for_each(|ms| pipeline.metrics.append_to_finding(acknowledged_ms - ms));
-            Ok::<(), SinkError>(())
-        })?;
-        source.commit(&batch);
-        counts.add(&refused);
+        let (now_ms, mut pause) = (now_ms(), AGAIN_AFTER.0);
+        let counts = loop {
+            match attempt(pipeline, &rules, &mut detector, &batch, now_ms, source, delivery) {
+                Err(error) if error.again() => {
+                    tracing::warn!("{error}; the batch is done again");
+                    if !(Wait { source: &mut *source, shutdown: &pipeline.shutdown }).pause(pause) {
+                        return Err(error);
+                    }
+                    pause = (pause * 2).min(AGAIN_AFTER.1);
+                    source.drop_taken(&mut batch);
+                }
+                done => break done?,
+            }
+        };
         pipeline.metrics.batch(batch.len(), batch.bytes_len(), &counts);
         total.add(&counts);
         after_batch(source, &total);
     }
     Ok(total)
+}
+
+/// Detects, delivers, and lets the offsets move. After a transaction that was aborted the same batch, rules and time
+/// make the same output again; what the attempt has counted is forgotten.
+fn attempt(
+    pipeline: &Pipeline,
+    rules: &RuleSet,
+    detector: &mut Detector,
+    batch: &Batch,
+    now_ms: i64,
+    source: &mut Source,
+    delivery: &mut Delivery,
+) -> Result<Counts, PipelineError> {
+    let (mut refused, mut appended) = (Counts::default(), Vec::new());
+    let mut counts = detector.detect(rules, batch, now_ms, &mut |output| {
+        let wait = Wait { source: &mut *source, shutdown: &pipeline.shutdown };
+        delivery.deliver(output, &mut refused, wait)?;
+        appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
+        Ok::<(), SinkError>(())
+    })?;
+    source.commit(batch, &pipeline.shutdown)?;
+    let acknowledged_ms = self::now_ms();
+    appended.into_iter().for_each(|ms| pipeline.metrics.append_to_finding(acknowledged_ms - ms));
+    counts.add(&refused);
+    Ok(counts)
 }
 
 /// The time in milliseconds since the epoch.

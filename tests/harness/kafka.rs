@@ -155,6 +155,13 @@ fn properties(folder: &Folder, ports: Ports) -> String {
         ("group.initial.rebalance.delay.ms", "0"),
         // A consumer that is killed is missed after its session time-out; tests ask for a short one.
         ("group.min.session.timeout.ms", "1000"),
+        // The same for the newer group protocol, where the brokers' settings decide.
+        ("group.consumer.min.session.timeout.ms", "1000"),
+        ("group.consumer.session.timeout.ms", "1500"),
+        ("group.consumer.min.heartbeat.interval.ms", "100"),
+        ("group.consumer.heartbeat.interval.ms", "200"),
+        // A transaction that is open for too long is ended when the coordinator looks: every 10 s by default.
+        ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200"),
         // A killed broker may register again only when its old session is over: after 9 s by default.
         ("broker.session.timeout.ms", "1000"),
         ("broker.heartbeat.interval.ms", "200"),

@@ -19,6 +19,8 @@ pub const STOP: Duration = Duration::from_secs(45);
 /// A `pipeline.toml` with one pipeline, `detect`. Its parts are text in TOML, so that a test can replace any.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The key `instance`; left out when it is empty.
+    pub instance: String,
     /// Properties of `[kafka]`.
     pub kafka: Vec<(String, String)>,
     /// Lines of `[rules]`; `FOLDER` in them is the folder with the module `root_login`.
@@ -46,6 +48,7 @@ impl Config {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let quick = r#"properties = { "session.timeout.ms" = "1000", "heartbeat.interval.ms" = "200" }"#;
         Config {
+            instance: String::new(),
             kafka: properties.to_vec(),
             rules: "directory = FOLDER".to_owned(),
             workers: 2,
@@ -65,7 +68,11 @@ impl Config {
     }
 
     fn toml(&self, port: u16, rules: &Path) -> String {
-        let mut toml = String::from("[kafka]\n");
+        let mut toml = String::new();
+        if !self.instance.is_empty() {
+            let _infallible = writeln!(toml, "instance = {:?}", self.instance);
+        }
+        toml.push_str("[kafka]\n");
         for (key, value) in &self.kafka {
             let _infallible = writeln!(toml, "{key:?} = {value:?}");
         }

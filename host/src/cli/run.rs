@@ -12,11 +12,12 @@ use super::{Failure, print};
 use crate::admin::{self, Health};
 use crate::config::{self, Config, PipelineConfig, SinkConfig};
 use crate::counts::{Counts, total};
+use crate::kafka::Transaction;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
-use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink};
+use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
 use crate::source::{KafkaSource, Source};
 use crate::swap::Wake;
 
@@ -57,7 +58,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
             shutdown: Arc::clone(&shutdown),
         };
         for number in 0..pipeline.workers {
-            let worker = start(name, &config.instance, number, pipeline, shared.clone(), &health)?;
+            let worker = start((name, number), &config.instance, pipeline, shared.clone(), &health)?;
             workers.push((name.clone(), worker));
         }
     }
@@ -113,23 +114,30 @@ fn finish(workers: Vec<(String, JoinHandle<Result<Counts, PipelineError>>)>) -> 
 
 /// Starts a worker: a thread that owns its consumer, its producers and its rule instances.
 fn start(
-    name: &str,
+    (name, number): (&str, usize),
     instance: &str,
-    number: usize,
     config: &PipelineConfig,
     pipeline: Pipeline,
     health: &Health,
 ) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
-    // Unique among the members of the group, on this machine and others.
-    let client_id = format!("trailhound-{name}-{instance}-{number}");
-    let metrics = Some(pipeline.metrics.clone());
-    let source = KafkaSource::new(&config.source, config.batch.clone(), &client_id, metrics).map_err(Failure::new)?;
-    let mut source = Source::Kafka(Box::new(source));
-    let mut delivery = Delivery {
-        findings: sink(&config.sink, &client_id).map_err(Failure::new)?,
-        shadow: sink(&config.shadow, &client_id).map_err(Failure::new)?,
-        dead_letters: sink(&config.dead_letters, &client_id).map_err(Failure::new)?,
+    // Unique among the members of the group and the producers of the cluster, here and on other machines.
+    let id = format!("{instance}-{name}-{number}");
+    let transaction = match &config.sink {
+        SinkConfig::Kafka(sink, _) if config.exactly_once => {
+            Some(Arc::new(Transaction::new(&sink.properties, &id).map_err(Failure::new)?))
+        }
+        _ => None,
     };
+    let sink = |config: &SinkConfig| sink(config, &id, transaction.as_ref()).map_err(Failure::new);
+    let mut delivery = Delivery {
+        findings: sink(&config.sink)?,
+        shadow: sink(&config.shadow)?,
+        dead_letters: sink(&config.dead_letters)?,
+    };
+    let metrics = Some(pipeline.metrics.clone());
+    let source =
+        KafkaSource::new(&config.source, config.batch.clone(), &id, metrics, transaction).map_err(Failure::new)?;
+    let mut source = Source::Kafka(Box::new(source));
     let (health, label) = (health.clone(), name.to_owned());
     let work = move || {
         let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
@@ -145,12 +153,15 @@ fn start(
     std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
 }
 
-fn sink(config: &SinkConfig, client_id: &str) -> Result<Sink, SinkError> {
-    Ok(match config {
-        SinkConfig::Kafka(config, _) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
-        SinkConfig::Stdout => Sink::Stdout(StdoutSink::default()),
-        SinkConfig::File(path) => Sink::File(FileSink::open(path)?),
-        SinkConfig::Discard => Sink::Discard,
+fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transaction>>) -> Result<Sink, SinkError> {
+    Ok(match (config, transaction) {
+        (SinkConfig::Kafka(config, _), Some(transaction)) => {
+            Sink::Transaction(TransactionSink::new(&config.topic, transaction))
+        }
+        (SinkConfig::Kafka(config, _), None) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
+        (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
+        (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
+        (SinkConfig::Discard, _) => Sink::Discard,
     })
 }
 

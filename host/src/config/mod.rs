@@ -21,7 +21,7 @@ use crate::source::{BatchLimits, KafkaSourceConfig};
 /// A whole `pipeline.toml`, valid.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This instance's name in the fleet.
+    /// This process among all of its fleet: a part of the ids of its clients, and its key on the status topic; unique.
     pub instance: String,
     /// Where rule modules come from.
     pub rules: RulesConfig,
@@ -57,6 +57,8 @@ pub struct RulesConfig {
 pub struct PipelineConfig {
     /// Threads, each with a consumer, a producer and rule instances of its own.
     pub workers: usize,
+    /// Whether findings, dead letters and offsets of a batch go into one Kafka transaction.
+    pub exactly_once: bool,
     /// Where records come from.
     pub source: KafkaSourceConfig,
     /// Whether and how missing source topics are created.

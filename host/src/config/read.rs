@@ -11,7 +11,7 @@ use super::{Config, PipelineConfig, RulesConfig, SinkConfig};
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
 use crate::sink::KafkaSinkConfig;
-use crate::source::{BatchLimits, KafkaSourceConfig};
+use crate::source::{BatchLimits, KafkaSourceConfig, Protocol};
 
 /// Size of a configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -74,10 +74,10 @@ pub fn reference() -> Vec<(String, String)> {
 fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config {
     let mut kafka = root.section("kafka", findings);
     let kafka = properties(&mut kafka, findings);
-    let instance = read_instance(&mut root, findings);
     let rules = read_rules(root.section("rules", findings), &kafka, folder, findings);
     let (limits, drain_max) = read_limits(root.section("limits", findings), findings);
     let admin = read_admin(root.section("admin", findings), findings);
+    let instance = read_instance(&mut root, findings);
     let mut pipelines = BTreeMap::new();
     let mut tables = root.section("pipelines", findings);
     let span = tables.span().cloned();
@@ -87,7 +87,7 @@ fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config
             let hint = "1 to 64 of a-z A-Z 0-9 _ - are allowed";
             findings.wrong(section.span(), &format!("pipelines.{name}"), "is no name for a pipeline", hint);
         }
-        if let Some(pipeline) = read_pipeline(section, &kafka, folder, findings) {
+        if let Some(pipeline) = read_pipeline(section, &kafka, instance.is_some(), folder, findings) {
             pipelines.insert(name, pipeline);
         }
     }
@@ -99,21 +99,25 @@ fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config
         findings.wrong(span.as_ref(), "pipelines", "no pipeline", "add [pipelines.detect] with a source and a sink");
     }
     root.finish(findings);
+    let instance = instance.unwrap_or_else(unique_instance);
     Config { instance, rules, limits, drain_max, admin, pipelines }
 }
 
-/// The instance's name: unique in the fleet even where nobody has named it.
-fn read_instance(root: &mut Section<'_>, findings: &mut Findings) -> String {
-    let span = root.span_of("instance");
+/// None where it is left out.
+fn read_instance(root: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
+    let instance = root.text("instance", Some(""), findings).filter(|_| root.has("instance"))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let named = root.optional("instance", findings);
-    if named.as_ref().is_some_and(|name| name.len() > 128 || !name.bytes().all(plain)) {
-        findings.wrong(span.as_ref(), "instance", "is no name", "1 to 128 of a-z A-Z 0-9 . _ - are allowed");
+    if instance.is_empty() || instance.len() > 128 || !instance.bytes().all(plain) {
+        let hint = "1 to 128 of a-z A-Z 0-9 . _ - are allowed, such as the name of a StatefulSet's pod: ${POD_NAME}";
+        findings.wrong(root.span_of("instance").as_ref(), "instance", "is no name for a process", hint);
     }
-    named.unwrap_or_else(|| {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        format!("{}-{}", host.trim(), std::process::id())
-    })
+    Some(instance)
+}
+
+/// A name that no other process has, and that no later one will have.
+fn unique_instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }
 
 /// Where modules come from: a folder, a topic, or both; the folder `rules` where nothing is said.
@@ -215,12 +219,14 @@ fn read_admin(mut section: Section<'_>, findings: &mut Findings) -> Option<Socke
 fn read_pipeline(
     mut section: Section<'_>,
     kafka: &Properties,
+    has_instance: bool,
     folder: &Path,
     findings: &mut Findings,
 ) -> Option<PipelineConfig> {
     let mut workers = 1usize;
     section.number("workers", &mut workers, [1, 256], findings);
-    let source = read_source(section.section("source", findings), kafka, findings);
+    let exactly_once = read_delivery(&mut section, findings);
+    let source = read_source(section.section("source", findings), kafka, has_instance, findings);
     let detect = section.flag("detect", false, findings);
     if section.is_present() && detect == Some(false) {
         let hint = "detect = true runs the rules between source and sink";
@@ -232,7 +238,7 @@ fn read_pipeline(
     let shadow = read_sink(shadow, kafka, folder, false, findings);
     let shadow = if has_shadow { shadow } else { Some(SinkConfig::Discard) };
     let dead_letters = read_sink(section.section("dead_letters", findings), kafka, folder, true, findings);
-    let batch = read_batch(section.section("batch", findings), findings);
+    let batch = read_batch(section.section("batch", findings), exactly_once, findings);
     for (part, hint) in [
         ("source", "source = { kafka = { topics = [\"cloudtrail\"], group = \"trailhound\" } }"),
         ("sink", "sink = { kafka = { topic = \"findings\" } }"),
@@ -242,10 +248,19 @@ fn read_pipeline(
             findings.wrong(section.span(), &section.key(part), "is missing", hint);
         }
     }
+    let parts = (&source, &sink, &shadow, &dead_letters);
+    if let (true, (Some((source, _)), Some(sink), Some(shadow), Some(dead_letters))) = (exactly_once, parts) {
+        let span = section.span_of("delivery");
+        let sinks = [("sink", sink), ("shadow", shadow), ("dead_letters", dead_letters)];
+        for (what, hint) in not_exactly_once(source, &sinks) {
+            findings.wrong(span.as_ref(), &section.key("delivery"), what, hint);
+        }
+    }
     section.finish(findings);
     let (source, source_create) = source?;
     Some(PipelineConfig {
         workers,
+        exactly_once,
         source,
         source_create,
         sink: sink?,
@@ -255,8 +270,50 @@ fn read_pipeline(
     })
 }
 
-fn read_batch(mut section: Section<'_>, findings: &mut Findings) -> BatchLimits {
+/// Whether deliveries are transactions.
+fn read_delivery(section: &mut Section<'_>, findings: &mut Findings) -> bool {
+    section.one_of("delivery", ["at-least-once", "exactly-once"], findings) == "exactly-once"
+}
+
+/// Why the parts of a pipeline cannot share a transaction, with hints.
+fn not_exactly_once(source: &KafkaSourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec<(String, &'static str)> {
+    let mut wrong = Vec::new();
+    let mut producers = Vec::new();
+    for (name, sink) in sinks {
+        match sink {
+            SinkConfig::Discard => {}
+            SinkConfig::Kafka(config, _) => {
+                if config.properties.get("bootstrap.servers") != source.properties.get("bootstrap.servers") {
+                    let hint = "a transaction is one cluster's: the same bootstrap.servers for source and sinks";
+                    wrong.push((format!("\"exactly-once\" does not reach to another cluster, as `{name}` is"), hint));
+                }
+                producers.push(&config.properties);
+            }
+            SinkConfig::Stdout | SinkConfig::File(_) => {
+                let hint = "a transaction is Kafka's: send it to a topic, or leave `delivery` out";
+                wrong.push((format!("\"exactly-once\" needs Kafka for `{name}`"), hint));
+            }
+        }
+    }
+    if wrong.is_empty() && producers.iter().any(|properties| Some(properties) != producers.first()) {
+        let hint = "one producer serves all: give all the same, or put them into [kafka]";
+        wrong.push(("\"exactly-once\" does not go with different properties of the sinks".to_owned(), hint));
+    }
+    if !source.properties.among(&["isolation.level"]).is_empty() {
+        let hint = "only its default waits for transactions that are under way";
+        wrong.push(("\"exactly-once\" does not go with the property isolation.level of the source".to_owned(), hint));
+    }
+    wrong
+}
+
+/// The cost of a transaction is one of a batch, so batches are larger with it.
+const BATCH_EXACTLY_ONCE: (usize, usize) = (20_000, 32 << 20);
+
+fn read_batch(mut section: Section<'_>, exactly_once: bool, findings: &mut Findings) -> BatchLimits {
     let mut batch = BatchLimits::default();
+    if exactly_once {
+        (batch.messages_max, batch.bytes_max) = BATCH_EXACTLY_ONCE;
+    }
     let mut wait_ms = u64::try_from(batch.wait.as_millis()).unwrap_or_default();
     section.number("messages_max", &mut batch.messages_max, [1, 1_000_000], findings);
     section.number("bytes_max", &mut batch.bytes_max, [1, 1 << 30], findings);
@@ -269,6 +326,7 @@ fn read_batch(mut section: Section<'_>, findings: &mut Findings) -> BatchLimits 
 fn read_source(
     mut section: Section<'_>,
     kafka: &Properties,
+    has_instance: bool,
     findings: &mut Findings,
 ) -> Option<(KafkaSourceConfig, Option<Create>)> {
     let mut part = section.section("kafka", findings);
@@ -282,9 +340,30 @@ fn read_source(
         findings.wrong(part.span(), &part.key("topics"), "must name at least one topic", "topics = [\"cloudtrail\"]");
     }
     let group = part.required("group", "workers of one group share the partitions: group = \"trailhound\"", findings);
+    let protocol = match part.one_of("protocol", ["classic", "consumer"], findings) {
+        "consumer" => Protocol::Consumer,
+        _ => Protocol::Classic,
+    };
+    let static_members = part.flag("static_members", false, findings);
+    if static_members == Some(true) && !has_instance {
+        let hint = "instance = \"…\" at the top of the file: a name that this process has again after a restart";
+        findings.wrong(part.span_of("static_members").as_ref(), &part.key("static_members"), "needs `instance`", hint);
+    }
+    let (key, span) = (part.key("protocol"), part.span_of("protocol"));
     let (properties, create) = read_kafka(part, kafka, findings);
-    Some((KafkaSourceConfig { topics: topics?, group: group?, properties }, create))
+    if protocol == Protocol::Consumer {
+        for name in properties.among(&OF_CLASSIC) {
+            let what = format!("\"consumer\" does not go with the property {name}");
+            findings.wrong(span.as_ref(), &key, what, "leave it out: with this protocol the brokers' settings decide");
+        }
+    }
+    let static_members = static_members?;
+    Some((KafkaSourceConfig { topics: topics?, group: group?, protocol, static_members, properties }, create))
 }
+
+/// Properties with which librdkafka makes no consumer of the newer group protocol.
+const OF_CLASSIC: [&str; 4] =
+    ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
 
 /// A sink. Findings go to Kafka or standard output, dead letters to Kafka or a file.
 fn read_sink(

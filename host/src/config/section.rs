@@ -133,6 +133,25 @@ impl<'t> Section<'t> {
         text(&key, value, findings).filter(|text| !text.is_empty())
     }
 
+    /// One of `choices`, of which the first is the default.
+    pub(super) fn one_of<const N: usize>(
+        &mut self,
+        name: &'static str,
+        choices: [&'static str; N],
+        findings: &mut Findings,
+    ) -> &'static str {
+        let default = choices.first().copied().unwrap_or_default();
+        let Some(text) = self.text(name, Some(default), findings) else { return default };
+        match choices.iter().find(|choice| **choice == text) {
+            Some(choice) => choice,
+            None => {
+                let hint = format!("one of {}", choices.join(", "));
+                findings.wrong(self.span_of(name).as_ref(), &self.key(name), "is none of its values", hint);
+                default
+            }
+        }
+    }
+
     /// A text that must be there.
     pub(super) fn required(&mut self, name: &'static str, hint: &str, findings: &mut Findings) -> Option<String> {
         let value = self.text(name, None, findings);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{SinkConfig, parse, reference};
+use crate::source::Protocol;
 
 const GOOD: &str = r#"
 [kafka]
@@ -109,6 +110,61 @@ fn sinks_are_named_once() {
     check(&text, &[(8, "pipelines.detect.sink.kafka", "name either `kafka` or `stdout`")]);
     let text = GOOD.replace("dead_letters = { file = { path = \"dead.ndjson\" } }", "dead_letters = {}");
     check(&text, &[(9, "pipelines.detect.dead_letters.kafka", "name either `kafka` or `file`")]);
+}
+
+/// A pipeline within Kafka alone, with `line` added to it.
+fn within_kafka(line: &str) -> String {
+    let text = GOOD.replace("{ file = { path = \"dead.ndjson\" } }", "{ kafka = { topic = \"d\" } }");
+    format!("{text}{line}\n")
+}
+
+#[test]
+fn exactly_once_has_larger_batches_unless_told_otherwise() {
+    let of = |lines: &str| {
+        let config = parse(&within_kafka(lines), "pipeline.toml", Path::new("")).unwrap();
+        let pipeline = &config.pipelines["detect"];
+        (pipeline.exactly_once, pipeline.batch.messages_max, pipeline.batch.bytes_max)
+    };
+    assert_eq!(of(""), (false, 2_000, 4 << 20));
+    assert_eq!(of("delivery = \"at-least-once\""), (false, 2_000, 4 << 20));
+    assert_eq!(of("delivery = \"exactly-once\""), (true, 20_000, 32 << 20));
+    assert_eq!(of("delivery = \"exactly-once\"\nbatch.messages_max = 7"), (true, 7, 32 << 20));
+}
+
+#[test]
+fn exactly_once_is_one_clusters() {
+    let once = "delivery = \"exactly-once\"";
+    check(
+        &within_kafka("delivery = \"exactly-twice\""),
+        &[(10, "pipelines.detect.delivery", "at-least-once, exactly-once")],
+    );
+    check(&format!("{GOOD}{once}\n"), &[(10, "pipelines.detect.delivery", "needs Kafka for `dead_letters`")]);
+    let other = "topic = \"d\", properties = { \"bootstrap.servers\" = \"other:1\" }";
+    let text = within_kafka(once).replace("topic = \"d\"", other);
+    check(&text, &[(10, "pipelines.detect.delivery", "another cluster, as `dead_letters` is")]);
+    let text = within_kafka(once).replace("topic = \"d\"", "topic = \"d\", properties = { \"linger.ms\" = 9 }");
+    check(&text, &[(10, "pipelines.detect.delivery", "different properties of the sinks")]);
+    let text = within_kafka(once).replace("[pipelines", "\"isolation.level\" = \"read_uncommitted\"\n[pipelines");
+    check(&text, &[(11, "pipelines.detect.delivery", "isolation.level")]);
+}
+
+#[test]
+fn the_groups_protocol_and_the_names_of_members_are_options() {
+    let source = |options: &str| within_kafka("").replace("group = \"g\"", &format!("group = \"g\", {options}"));
+    let config = parse(&source("protocol = \"consumer\""), "pipeline.toml", Path::new("")).unwrap();
+    assert_eq!(config.pipelines["detect"].source.protocol, Protocol::Consumer);
+    check(
+        &source("protocol = \"consumer\"").replace("[pipelines", "\"session.timeout.ms\" = 1000\n[pipelines"),
+        &[(7, "pipelines.detect.source.kafka.protocol", "property session.timeout.ms")],
+    );
+    check(&source("protocol = \"newer\""), &[(6, "pipelines.detect.source.kafka.protocol", "classic, consumer")]);
+    let key = "pipelines.detect.source.kafka.static_members";
+    check(&source("static_members = true"), &[(6, key, "needs `instance`")]);
+    let named = |name: &str| format!("instance = \"{name}\"\n{}", source("static_members = true"));
+    let config = parse(&named("pod-0"), "pipeline.toml", Path::new("")).unwrap();
+    assert!(config.pipelines["detect"].source.static_members && config.instance == "pod-0");
+    check(&named("pod 0"), &[(1, "instance", "no name for a process")]);
+    check(&named(""), &[(1, "instance", "no name for a process")]);
 }
 
 #[test]

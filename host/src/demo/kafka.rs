@@ -50,13 +50,10 @@ impl Cluster {
     }
 
     /// What a consumer needs on top, here and not on a real cluster. The mock broker answers a fetch that finds nothing
-    /// only when its wait is over, whatever arrives meanwhile, so the wait is short. And of the two group protocols it
-    /// gets only the newer right (KIP-848): with the older one a follower that syncs after its leader must join anew,
-    /// which takes the session's timeout.
+    /// only when its wait is over, whatever arrives meanwhile, so the wait is short.
     pub(super) fn consumer_properties(&self) -> Properties {
         let mut properties = self.properties();
         properties.set("fetch.wait.max.ms", "10");
-        properties.set("group.protocol", "consumer");
         properties
     }
 }

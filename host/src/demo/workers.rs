@@ -16,7 +16,7 @@ use crate::pipeline::{self, Pipeline, PipelineError};
 use crate::rules::RuleSet;
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, KafkaSink, KafkaSinkConfig, Sink};
-use crate::source::{BatchLimits, KafkaSource, KafkaSourceConfig, Source};
+use crate::source::{BatchLimits, KafkaSource, KafkaSourceConfig, Protocol, Source};
 
 pub(super) const GROUP: &str = "trailhound-demo";
 
@@ -54,9 +54,13 @@ impl Workers {
         let config = KafkaSourceConfig {
             topics: vec![RECORDS.to_owned()],
             group: GROUP.to_owned(),
+            // The only one that the mock broker gets right: with the other a follower that syncs after its leader
+            // must join anew, which takes the session's timeout.
+            protocol: Protocol::Consumer,
+            static_members: false,
             properties: cluster.consumer_properties(),
         };
-        let source = KafkaSource::new(&config, BatchLimits::default(), &client_id, None)?;
+        let source = KafkaSource::new(&config, BatchLimits::default(), &client_id, None, None)?;
         let sink = |topic: &str| {
             let config = KafkaSinkConfig { topic: topic.to_owned(), properties: cluster.properties() };
             KafkaSink::new(config, &client_id).map(|sink| Sink::Kafka(Box::new(sink)))

@@ -81,7 +81,13 @@ pub fn check(properties: &Properties, topics: &[Topic<'_>], may_create: bool) ->
     // A consumer, because a producer's metadata request may create topics on the broker.
     let config = properties.client(
         &[("socket.connection.setup.timeout.ms", "10000")],
-        &[("allow.auto.create.topics", "false"), ("enable.auto.commit", "false"), ("group.id", "trailhound-check")],
+        &[
+            ("allow.auto.create.topics", "false"),
+            ("enable.auto.commit", "false"),
+            ("group.id", "trailhound-check"),
+            // It joins no group, but may not be shorter than a session, whose default is long.
+            ("max.poll.interval.ms", "86400000"),
+        ],
     );
     let consumer: BaseConsumer<Events> = match config.create_with_context(Events::default()) {
         Ok(consumer) => consumer,

@@ -1,16 +1,22 @@
-//! What the Kafka source and the Kafka sinks share: properties, the routing of librdkafka's log and errors, and the
-//! checks at start. And what reads or writes a topic beside the pipelines.
+//! What the Kafka source and the Kafka sinks share: properties, the routing of librdkafka's log and errors,
+//! transactions, and the checks at start. And what reads or writes a topic beside the pipelines.
 
 mod check;
 mod context;
+mod message;
+mod producer;
 mod properties;
 mod reader;
+mod transaction;
 mod writer;
 
 pub use check::{Create, KafkaError, Topic, check};
 pub use context::{Events, log};
+pub(crate) use message::{is_refusal, record};
 pub use properties::Properties;
 pub use reader::{TopicMessage, TopicReader};
+pub(crate) use transaction::offset_list;
+pub use transaction::{Membership, Offsets, Transaction, TransactionError, Turn};
 pub use writer::{TopicWriter, WriteError};
 
 /// librdkafka's version in words, for `--version`.

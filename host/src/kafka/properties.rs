@@ -11,14 +11,16 @@ use rdkafka::error::KafkaError;
 pub struct Properties(BTreeMap<String, String>);
 
 /// What may not be set: the value that stands, and why.
-const RESERVED: [(&str, &str); 7] = [
+const RESERVED: [(&str, &str); 9] = [
     ("group.id", "set `group` of the source instead"),
     ("enable.auto.commit", "offsets move only after delivery was acknowledged"),
     ("enable.auto.offset.store", "offsets move only after delivery was acknowledged"),
     ("acks", "a finding counts as delivered when all in-sync replicas have it"),
     ("request.required.acks", "a finding counts as delivered when all in-sync replicas have it"),
     ("enable.idempotence", "it is always on"),
-    ("transactional.id", "transactions are not in use"),
+    ("transactional.id", "with delivery = \"exactly-once\" it is made of `instance`, pipeline and worker"),
+    ("group.instance.id", "static_members = true of the source makes it of `instance`, pipeline and worker"),
+    ("group.protocol", "set `protocol` of the source instead"),
 ];
 
 impl Properties {
@@ -49,6 +51,11 @@ impl Properties {
                 Some((key.clone(), why.or_else(|| refused(key, value))?))
             })
             .collect()
+    }
+
+    /// Those of `names` that are set.
+    pub fn among<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
+        names.iter().copied().filter(|name| self.0.contains_key(*name)).collect()
     }
 
     /// A client's configuration: `defaults`, then these properties, then what `fixed` says.
@@ -112,5 +119,6 @@ mod tests {
         check("security.protocol", "s3cret", "does not take this value");
         check("acks", "1", "may not be set");
         check("enable.auto.commit", "true", "may not be set");
+        check("transactional.id", "a", "made of `instance`");
     }
 }

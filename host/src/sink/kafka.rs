@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::{Outgoing, Refused, SinkError, Wait};
-use crate::kafka::{Events, Properties};
+use crate::kafka::{Events, Properties, is_refusal, record};
 
 /// A Kafka sink as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,15 +175,7 @@ impl KafkaSink {
     }
 
     fn send(&self, index: usize, message: &Outgoing<'_>) -> Result<(), KafkaError> {
-        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
-        for (key, value) in &message.headers {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
-        let mut record =
-            BaseRecord::with_opaque_to(&self.config.topic, index).payload(message.payload).headers(headers);
-        if !message.key.is_empty() {
-            record = record.key(message.key);
-        }
+        let record = record(&self.config.topic, message, index);
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
@@ -208,20 +200,6 @@ impl KafkaSink {
     fn stopped(&self, waiting: usize) -> SinkError {
         SinkError::Stopped { name: format!("the topic `{}`", self.config.topic), waiting }
     }
-}
-
-/// Whether a message will never be taken, however often it is sent. All else may pass: a topic may be made anew, a
-/// right may be granted.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::UnsupportedForMessageFormat
-    )
 }
 
 fn producer(config: &KafkaSinkConfig, client_id: &str) -> Result<BaseProducer<Context>, SinkError> {

@@ -3,15 +3,18 @@
 mod file;
 mod kafka;
 mod stdout;
+mod transaction;
 
 use std::time::Duration;
 
 pub use file::FileSink;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
 pub use stdout::StdoutSink;
+pub use transaction::TransactionSink;
 
 use crate::counts::Counts;
 use crate::detect::{DeadLetter, Found, Output};
+use crate::kafka::TransactionError;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 
@@ -30,6 +33,8 @@ pub struct Outgoing<'a> {
 pub enum Sink {
     /// A Kafka topic.
     Kafka(Box<KafkaSink>),
+    /// A Kafka topic within the worker's transaction.
+    Transaction(TransactionSink),
     /// Standard output, one JSON text a line.
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
@@ -50,6 +55,9 @@ pub enum SinkError {
         #[source]
         error: rdkafka::error::KafkaError,
     },
+    /// The worker's transaction did not commit.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
     /// A file or standard output cannot be written.
     #[error("{name}: cannot be written: {error}")]
     Write {
@@ -126,14 +134,23 @@ impl Wait<'_> {
 }
 
 impl Sink {
-    /// Sends `messages` and returns when all are acknowledged or refused for good. A target that is down is retried
-    /// for as long as it takes.
+    /// What is to be done before the first batch is read.
+    fn start(&mut self, wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        match self {
+            Sink::Transaction(sink) => sink.start(wait),
+            Sink::Kafka(_) | Sink::Stdout(_) | Sink::File(_) | Sink::Discard => Ok(()),
+        }
+    }
+
+    /// Sends `messages` and returns when all are acknowledged or refused for good; within a transaction its commit
+    /// acknowledges them. A target that is down is retried for as long as it takes.
     pub fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
         match self {
             Sink::Kafka(sink) => sink.deliver(messages, wait),
+            Sink::Transaction(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::Discard => Ok(Vec::new()),
@@ -144,6 +161,7 @@ impl Sink {
     pub fn name(&self) -> &str {
         match self {
             Sink::Kafka(sink) => sink.topic(),
+            Sink::Transaction(sink) => sink.topic(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
             Sink::Discard => "nowhere",
@@ -163,6 +181,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What is to be done before the first batch is read.
+    pub fn start(&mut self, mut wait: Wait<'_>) -> Result<(), SinkError> {
+        self.findings.start(&mut wait)?;
+        self.dead_letters.start(&mut wait)
+    }
+
     /// Delivers all of `output`. A finding that its sink refuses for good becomes a dead letter; a dead letter that
     /// is refused is an error, because nothing may be lost.
     pub fn deliver(&mut self, output: &mut Output, counts: &mut Counts, mut wait: Wait<'_>) -> Result<(), SinkError> {

@@ -2,20 +2,18 @@
 //! so a rebalance finds nothing in flight but what a slow sink holds up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
+use super::group::{Context, Progress, commit, contains, membership};
 use super::{BatchLimits, SourceError};
 use crate::batch::{Batch, Origin};
-use crate::kafka::{Events, Properties};
+use crate::kafka::{Membership, Offsets, Properties, Transaction, TransactionError, offset_list};
 use crate::metrics::PipelineMetrics;
 use crate::shutdown::Shutdown;
 
@@ -26,8 +24,23 @@ pub struct KafkaSourceConfig {
     pub topics: Vec<String>,
     /// The consumer group.
     pub group: String,
+    /// How the group shares out the partitions.
+    pub protocol: Protocol,
+    /// Whether a worker that comes back within the session's time gets its partitions back without a rebalance: its
+    /// client id is its `group.instance.id` then.
+    pub static_members: bool,
     /// All librdkafka properties: `[kafka]` with the source's own on top.
     pub properties: Properties,
+}
+
+/// How a group shares out its partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The members do it among themselves; every broker knows it.
+    #[default]
+    Classic,
+    /// The broker does it (KIP-848): brokers from 4.0 on.
+    Consumer,
 }
 
 /// Defaults that differ from librdkafka's. A small prefetch queue with a short back-off: with the default back-off of
@@ -64,128 +77,32 @@ pub struct KafkaSource {
     taken: Vec<(String, i32)>,
 }
 
-/// Offsets by topic and partition.
-type Offsets = HashMap<(Arc<str>, i32), i64>;
-
-/// What the rebalance callback shares with the worker. Both run on the worker's thread, within `poll`; the lock only
-/// satisfies the compiler.
-#[derive(Default)]
-struct Progress {
-    /// The next offset of each partition: one past the last message that was received and delivered.
-    delivered: Offsets,
-    /// Partitions that were taken away since this was last looked at.
-    revoked: Vec<(String, i32)>,
-    /// Whether the source fetches nothing for now. librdkafka keeps a partition's pause while somebody else owns it, so
-    /// the rebalance callbacks see to it that partitions leave unpaused and arrive as this says: one that came back
-    /// with a pause of old would never be read again.
-    paused: bool,
-    dirty: bool,
-}
-
-struct Context {
-    events: Events,
-    progress: Mutex<Progress>,
-    metrics: Option<PipelineMetrics>,
-}
-
-impl Context {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::kafka::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.note(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let Some(metrics) = &self.metrics else { return };
-        for topic in statistics.topics.values() {
-            // Partition -1 is librdkafka's own; a lag of -1 is not known yet.
-            for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.consumer_lag >= 0) {
-                metrics.lag(&topic.topic, partition.partition, partition.consumer_lag);
-            }
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
-                tracing::info!(partitions = partitions.count(), "partitions assigned");
-            }
-            Rebalance::Revoke(partitions) => {
-                let lost = consumer.assignment_lost();
-                tracing::info!(partitions = partitions.count(), lost, "partitions revoked");
-                let taken: Vec<(String, i32)> =
-                    partitions.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-                // The next owner starts at what is committed here, so whatever was delivered is committed first. A
-                // lost partition has an owner already: a commit would be refused.
-                let delivered = |key: &(Arc<str>, i32)| contains(&taken, &key.0, key.1);
-                let offsets = list(self.progress().delivered.iter().filter(|(key, _)| delivered(key)));
-                if !lost {
-                    commit(consumer, &offsets, CommitMode::Sync);
-                }
-                if self.progress().paused
-                    && let Err(error) = consumer.resume(partitions)
-                {
-                    tracing::error!("partitions stay paused: {error}");
-                }
-                let mut progress = self.progress();
-                progress.delivered.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
-                if let Some(metrics) = &self.metrics {
-                    taken.iter().for_each(|(topic, partition)| metrics.no_lag(topic, *partition));
-                }
-                progress.revoked.extend(taken);
-            }
-            Rebalance::Error(error) => tracing::warn!("rebalance: {error}"),
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance
-            && self.progress().paused
-            && let Err(error) = consumer.pause(partitions)
-        {
-            tracing::warn!("cannot pause the source: {error}");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        match result {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                tracing::debug!("offsets not committed yet: {error}");
-                self.progress().dirty = true;
-            }
-        }
-    }
-}
-
 impl KafkaSource {
-    /// Joins the group. `client_id` must be unique within the group's members.
+    /// Joins the group. `client_id` must be unique within the group's members. With a `transaction` offsets move in it
+    /// alone.
     pub fn new(
         config: &KafkaSourceConfig,
         limits: BatchLimits,
         client_id: &str,
         metrics: Option<PipelineMetrics>,
+        transaction: Option<Arc<Transaction>>,
     ) -> Result<KafkaSource, SourceError> {
         let named = config.topics.join(", ");
         let failed = |error| SourceError::Kafka { topics: named.clone(), error };
-        let fixed = [
+        let mut fixed = vec![
             ("group.id", config.group.as_str()),
             ("client.id", client_id),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("enable.partition.eof", "false"),
         ];
-        let context = Context { events: Events::default(), progress: Mutex::default(), metrics };
+        if config.protocol == Protocol::Consumer {
+            fixed.push(("group.protocol", "consumer"));
+        }
+        if config.static_members {
+            fixed.push(("group.instance.id", client_id));
+        }
+        let context = Context::new(metrics, transaction);
         let consumer: BaseConsumer<Context> =
             config.properties.client(&DEFAULTS, &fixed).create_with_context(context).map_err(failed)?;
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
@@ -236,17 +153,72 @@ impl KafkaSource {
                 break;
             }
             if batch.is_empty() {
-                ends = None;
                 // Again, in case that it failed before.
                 self.resume();
-                self.commit_when_due();
+                self.commit_when_due(shutdown)?;
+                // A transaction that takes long keeps the source alive, which may bring messages.
+                self.taken.clear();
+                std::mem::swap(batch, &mut self.held);
+                ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
             }
         }
         Ok(true)
     }
 
     /// See [`super::Source::commit`].
-    pub(super) fn commit(&mut self, batch: &Batch) {
+    pub(super) fn commit(&mut self, batch: &Batch, shutdown: &Shutdown) -> Result<(), SourceError> {
+        let Some(transaction) = self.transaction().filter(|transaction| transaction.is_open()) else {
+            self.note_delivered(batch);
+            return self.commit_when_due(shutdown);
+        };
+        if !self.taken.is_empty() {
+            transaction.abort(&mut || self.turn(shutdown))?;
+            return Err(TransactionError::Again("partitions were taken away".to_owned()).into());
+        }
+        let of_batch: Offsets =
+            batch.origins().map(|origin| ((Arc::clone(&origin.source), origin.partition), origin.offset + 1)).collect();
+        let mut offsets = self.consumer.context().progress().delivered.clone();
+        offsets.extend(of_batch.clone());
+        // From here on partitions may be taken away: who gets them waits for this transaction's end.
+        match transaction.commit(&offsets, &mut || self.turn(shutdown)) {
+            Err(TransactionError::InDoubt(why)) if !self.are_committed(&of_batch, &transaction, shutdown)? => {
+                return Err(TransactionError::Again(why).into());
+            }
+            Ok(()) | Err(TransactionError::InDoubt(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.note_delivered(batch);
+        self.consumer.context().progress().dirty = false;
+        self.committed = Instant::now();
+        Ok(())
+    }
+
+    /// After a commit whose outcome is unknown: all of its offsets stand in the group, or none does.
+    fn are_committed(
+        &mut self,
+        offsets: &Offsets,
+        transaction: &Transaction,
+        shutdown: &Shutdown,
+    ) -> Result<bool, SourceError> {
+        // Taking the id anew ends what may still be under way.
+        transaction.init(&mut || self.turn(shutdown))?;
+        while self.turn(shutdown) {
+            if self.consumer.assignment_lost() {
+                continue;
+            }
+            let mut ours = offsets.clone();
+            ours.retain(|(topic, partition), _| !contains(&self.taken, topic, *partition));
+            if let Ok(committed) = self.consumer.committed_offsets(offset_list(&ours), POLL_MAX * 10) {
+                return Ok(committed.elements().iter().all(|found| {
+                    let key = (Arc::from(found.topic()), found.partition());
+                    matches!((found.offset(), ours.get(&key)), (Offset::Offset(at), Some(next)) if at >= *next)
+                }));
+            }
+        }
+        Err(TransactionError::Again("stopped before its outcome was known".to_owned()).into())
+    }
+
+    fn note_delivered(&mut self, batch: &Batch) {
         let mut progress = self.consumer.context().progress();
         let Progress { delivered, dirty, .. } = &mut *progress;
         for origin in batch.origins() {
@@ -260,8 +232,27 @@ impl KafkaSource {
                 *dirty = true;
             }
         }
-        drop(progress);
-        self.commit_when_due();
+    }
+
+    /// See [`super::Source::drop_taken`].
+    pub(super) fn drop_taken(&mut self, batch: &mut Batch) {
+        let taken = std::mem::take(&mut self.taken);
+        batch.retain(|origin| !contains(&taken, &origin.source, origin.partition));
+    }
+
+    /// See [`super::Source::membership`].
+    pub(super) fn membership(&self) -> Option<Membership> {
+        membership(&self.consumer)
+    }
+
+    fn transaction(&self) -> Option<Arc<Transaction>> {
+        self.consumer.context().transaction.clone()
+    }
+
+    /// One turn of waiting for a transaction.
+    fn turn(&mut self, shutdown: &Shutdown) -> bool {
+        self.keep_alive();
+        !shutdown.expired()
     }
 
     /// See [`super::Source::keep_alive`]. A poll within `max.poll.interval.ms` keeps the membership; the partitions are
@@ -288,8 +279,13 @@ impl KafkaSource {
         // While the group rebalances (another member has just left) a commit is refused until this member has joined
         // again, which polling does. What a poll brings is not delivered and stays for the next owner.
         let deadline = Instant::now() + CLOSE_MAX;
-        let offsets = || list(self.consumer.context().progress().delivered.iter());
-        while !commit(&self.consumer, &offsets(), CommitMode::Sync) && Instant::now() < deadline {
+        let mut in_time = || Instant::now() < deadline;
+        let usable = match self.transaction().map_or(Ok(()), |transaction| transaction.abort(&mut in_time)) {
+            Ok(()) | Err(TransactionError::Again(_)) => true,
+            // What is under way ends without this worker.
+            Err(_) => false,
+        };
+        while usable && !self.commit_last(&mut in_time) && in_time() {
             let _ = self.consumer.poll(POLL_MAX);
         }
         let (done, closed) = std::sync::mpsc::channel();
@@ -313,19 +309,46 @@ impl KafkaSource {
         }
     }
 
-    fn commit_when_due(&mut self) {
+    /// Commits all that was delivered. False when it is to be tried again.
+    fn commit_last(&self, in_time: &mut dyn FnMut() -> bool) -> bool {
+        let offsets = self.consumer.context().progress().delivered.clone();
+        let Some(transaction) = self.transaction() else { return commit(&self.consumer, &offsets, CommitMode::Sync) };
+        if !self.consumer.context().progress().dirty {
+            return true;
+        }
+        let committed = transaction.commit_offsets(&offsets, || self.membership(), in_time);
+        !matches!(committed, Err(TransactionError::Again(_)))
+    }
+
+    fn commit_when_due(&mut self, shutdown: &Shutdown) -> Result<(), SourceError> {
         if self.committed.elapsed() < COMMIT_EVERY {
-            return;
+            return Ok(());
         }
         self.committed = Instant::now();
         let mut progress = self.consumer.context().progress();
         if std::mem::take(&mut progress.dirty) {
-            let offsets = list(progress.delivered.iter());
+            let offsets = progress.delivered.clone();
             drop(progress);
-            if !commit(&self.consumer, &offsets, CommitMode::Async) {
+            let committed = match self.transaction() {
+                None => commit(&self.consumer, &offsets, CommitMode::Async),
+                Some(transaction) => {
+                    let member = membership(&self.consumer);
+                    match transaction.commit_offsets(&offsets, || member, &mut || self.turn(shutdown)) {
+                        Ok(()) => true,
+                        // They led to nothing, so that it is no matter whether they are read again.
+                        Err(TransactionError::Again(why) | TransactionError::InDoubt(why)) => {
+                            tracing::debug!("offsets not committed yet: {why}");
+                            false
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            };
+            if !committed {
                 self.consumer.context().progress().dirty = true;
             }
         }
+        Ok(())
     }
 
     /// Errors that polls return while brokers come and go pass by themselves; only a fatal one ends the source.
@@ -362,32 +385,4 @@ fn push(topics: &HashMap<String, Arc<str>>, batch: &mut Batch, message: &Borrowe
     let appended_ms = message.timestamp().to_millis().filter(|ms| *ms >= 0);
     let origin = Origin { source, partition: message.partition(), offset: message.offset(), appended_ms };
     batch.push(origin, message.payload());
-}
-
-fn contains(partitions: &[(String, i32)], topic: &str, partition: i32) -> bool {
-    partitions.iter().any(|(t, p)| *p == partition && t == topic)
-}
-
-fn list<'a>(offsets: impl Iterator<Item = (&'a (Arc<str>, i32), &'a i64)>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for ((topic, partition), offset) in offsets {
-        if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
-            tracing::warn!(topic = &**topic, partition, offset, "offset not committed: {error}");
-        }
-    }
-    list
-}
-
-/// False when the commit was refused: a later one carries the same offsets, and until then a restart repeats.
-fn commit(consumer: &BaseConsumer<Context>, offsets: &TopicPartitionList, mode: CommitMode) -> bool {
-    if offsets.count() == 0 {
-        return true;
-    }
-    match consumer.commit(offsets, mode) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::debug!("offsets not committed yet: {error}");
-            false
-        }
-    }
 }

@@ -1,14 +1,16 @@
 //! Sources: batches of messages with their origin, and offsets that move when the loop says so.
 
 mod file;
+mod group;
 mod kafka;
 
 use std::time::Duration;
 
 pub use file::FileSource;
-pub use kafka::{KafkaSource, KafkaSourceConfig};
+pub use kafka::{KafkaSource, KafkaSourceConfig, Protocol};
 
 use crate::batch::Batch;
+use crate::kafka::{Membership, TransactionError};
 use crate::shutdown::Shutdown;
 
 /// When a batch ends: whichever limit is reached first. Small batches when it is quiet, large ones when it is busy.
@@ -48,6 +50,9 @@ pub enum SourceError {
         #[source]
         error: rdkafka::error::KafkaError,
     },
+    /// The worker's transaction did not commit.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
 }
 
 impl Source {
@@ -60,10 +65,27 @@ impl Source {
         }
     }
 
-    /// Notes that all of `batch` was delivered: only now may its offsets move.
-    pub fn commit(&mut self, batch: &Batch) {
+    /// Notes that all of `batch` was delivered: only now may its offsets move. Where the delivery is a transaction, this
+    /// commits it.
+    pub fn commit(&mut self, batch: &Batch, shutdown: &Shutdown) -> Result<(), SourceError> {
+        match self {
+            Source::Kafka(source) => source.commit(batch, shutdown),
+            Source::File(_) => Ok(()),
+        }
+    }
+
+    /// Takes out of `batch`, which was not delivered and is to be done again, what is not this worker's any more.
+    pub fn drop_taken(&mut self, batch: &mut Batch) {
         if let Source::Kafka(source) = self {
-            source.commit(batch);
+            source.drop_taken(batch);
+        }
+    }
+
+    /// The group's word on this consumer's place in it. None without a group, and while the place is being lost.
+    pub fn membership(&self) -> Option<Membership> {
+        match self {
+            Source::Kafka(source) => source.membership(),
+            Source::File(_) => None,
         }
     }
 
