@@ -1,5 +1,7 @@
 //! Detection: a batch of messages becomes findings and dead letters. Reading, rules and findings meet here.
 
+use std::time::{Duration, Instant};
+
 use crate::batch::{Batch, Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
@@ -86,6 +88,24 @@ pub struct Detector {
     outcomes: Vec<Outcome>,
     output: Output,
     counts: Counts,
+    breath: Breath,
+}
+
+/// When the caller was last heard of.
+#[derive(Debug)]
+struct Breath(Instant);
+
+impl Breath {
+    /// How long the caller may be kept waiting: a small part of any poll interval.
+    const MAX: Duration = Duration::from_secs(1);
+
+    /// Lets the caller draw breath when it is time.
+    fn draw<E>(&mut self, result: &mut Result<(), E>, deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>) {
+        if result.is_ok() && self.0.elapsed() > Breath::MAX {
+            *result = deliver(&mut Output::default());
+            self.0 = Instant::now();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -107,11 +127,13 @@ impl Detector {
             outcomes: Vec::new(),
             output: Output::default(),
             counts: Counts::default(),
+            breath: Breath(Instant::now()),
         }
     }
 
     /// Runs `rules` over `batch`. `deliver` is called with all of the output, in parts where it is large; what it
-    /// leaves in the output is dropped. Its error ends detection and is returned. `now_ms` is the time that findings
+    /// leaves in the output is dropped. While modules are slow it is called with an empty output now and then, so that
+    /// the caller can keep its place in a group. Its error ends detection and is returned. `now_ms` is the time that findings
     /// are stamped with, in milliseconds since the epoch.
     pub fn detect<E>(
         &mut self,
@@ -137,7 +159,10 @@ impl Detector {
             let read = self.limits.read.clone();
             record::unpack(bytes, &read, &mut |entry| {
                 if result.is_ok() {
-                    self.take(rules, origin, entry);
+                    result = self.take(rules, origin, entry, deliver);
+                    if result.is_err() {
+                        return;
+                    }
                     if self.raws.len() > WAITING_BYTES_MAX || self.output.bytes > OUTPUT_BYTES_MAX {
                         result = self.settle(rules, now_ms, deliver);
                     }
@@ -161,22 +186,36 @@ impl Detector {
         self.outcomes.clear();
         self.output.clear();
         self.counts = Counts::default();
+        self.breath = Breath(Instant::now());
     }
 
-    fn take(&mut self, rules: &RuleSet, origin: &Origin, entry: Entry<'_>) {
+    fn take<E>(
+        &mut self,
+        rules: &RuleSet,
+        origin: &Origin,
+        entry: Entry<'_>,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<(), E> {
         match entry {
-            Entry::Record(record) => self.evaluate(rules, origin, &record),
+            Entry::Record(record) => return self.evaluate(rules, origin, &record, deliver),
             Entry::Skipped(kind) => self.counts.skip(kind),
             Entry::Dead(dead) => {
                 self.counts.dead(dead.reason);
                 self.push_dead(dead.reason.as_str(), dead.detail, origin, dead.position, None, dead.raw);
             }
         }
+        Ok(())
     }
 
-    fn evaluate(&mut self, rules: &RuleSet, origin: &Origin, record: &Record<'_>) {
+    fn evaluate<E>(
+        &mut self,
+        rules: &RuleSet,
+        origin: &Origin,
+        record: &Record<'_>,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.counts.evaluate();
-        let Detector { evaluator, events, raws, outcomes, .. } = self;
+        let Detector { evaluator, events, raws, outcomes, breath, .. } = self;
         let keep = || {
             let start = raws.len();
             raws.extend_from_slice(record.raw);
@@ -184,7 +223,9 @@ impl Detector {
             events.push(Event { origin: origin.clone(), position: record.position, raw });
             u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
         };
-        evaluator.push(rules, record.value, keep, outcomes);
+        let mut result = Ok(());
+        evaluator.push(rules, record.value, keep, outcomes, &mut || breath.draw(&mut result, deliver));
+        result
     }
 
     /// Finishes all calls and hands over what came of them.
@@ -194,7 +235,10 @@ impl Detector {
         now_ms: i64,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.evaluator.flush(&mut self.outcomes);
+        let mut result = Ok(());
+        let Detector { evaluator, outcomes, breath, .. } = self;
+        evaluator.flush(outcomes, &mut || breath.draw(&mut result, deliver));
+        result?;
         for outcome in std::mem::take(&mut self.outcomes) {
             self.conclude(rules, outcome, now_ms);
             if self.output.bytes > OUTPUT_BYTES_MAX {
@@ -275,7 +319,8 @@ impl Detector {
 }
 
 impl Output {
-    fn is_empty(&self) -> bool {
+    /// Whether there is nothing to deliver.
+    pub fn is_empty(&self) -> bool {
         self.findings.is_empty() && self.shadow.is_empty() && self.dead_letters.is_empty()
     }
 

@@ -102,6 +102,11 @@ fn attempt(
 ) -> Result<Counts, PipelineError> {
     let (mut refused, mut appended) = (Counts::default(), Vec::new());
     let mut counts = detector.detect(rules, batch, now_ms, &mut |output| {
+        if output.is_empty() {
+            // Modules are slow: nobody else must take over the partitions meanwhile.
+            source.keep_alive();
+            return Ok(());
+        }
         let wait = Wait { source: &mut *source, shutdown: &pipeline.shutdown };
         delivery.deliver(output, &mut refused, wait)?;
         appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));

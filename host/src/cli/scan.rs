@@ -50,7 +50,7 @@ struct Report<'a> {
 }
 
 pub(super) fn scan(args: &Args) -> Result<(), Failure> {
-    let limits = DetectLimits::default();
+    let mut limits = DetectLimits::default();
     let engine = Engine::new().map_err(Failure::new)?;
     let rules = load_rules(&args.rules, &engine, &limits)?;
     // Before anything is read: a report that cannot be written would be noticed too late.
@@ -66,6 +66,8 @@ pub(super) fn scan(args: &Args) -> Result<(), Failure> {
             None => Sink::Discard,
         },
     };
+    // A scan has no hurry, and must give the same findings however fast it runs.
+    limits.rules.failures_in_row_max = u32::MAX;
     let shared = Pipeline {
         rules: Arc::new(ArcSwap::from_pointee(rules)),
         limits,

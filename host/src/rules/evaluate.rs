@@ -62,6 +62,8 @@ impl Evaluator {
 
     /// Takes `set` for the batch that begins. Instances of modules that stay are kept.
     pub fn begin(&mut self, set: &RuleSet) {
+        // A batch that was given up half way is begun anew.
+        self.slots.iter_mut().for_each(Slot::forget);
         if self.generation == set.generation {
             return;
         }
@@ -84,8 +86,15 @@ impl Evaluator {
 
     /// Hands a record to the modules that may match it. `event` is called once at most, for the caller's number of
     /// the event, and only when some module may match. A module whose call is full is called now; what came of it is
-    /// appended to `outcomes`.
-    pub fn push(&mut self, set: &RuleSet, record: &Value, event: impl FnOnce() -> u32, outcomes: &mut Vec<Outcome>) {
+    /// appended to `outcomes`. `alive` is called between calls, each of which takes `call_ms_max` at most.
+    pub fn push(
+        &mut self,
+        set: &RuleSet,
+        record: &Value,
+        event: impl FnOnce() -> u32,
+        outcomes: &mut Vec<Outcome>,
+        alive: &mut dyn FnMut(),
+    ) {
         set.index.select(record, &mut self.candidates);
         let Some(first) = self.candidates.first() else { return };
         let (event, mut module) = (event(), first.module);
@@ -95,7 +104,7 @@ impl Evaluator {
             if let Some(slot) = self.slots.get_mut(module as usize) {
                 slot.push(record, same.iter().map(|c| c.rule), event);
                 if slot.is_full(&self.limits) {
-                    slot.flush(&self.limits, outcomes);
+                    slot.flush(&self.limits, outcomes, alive);
                 }
             }
             rest = others;
@@ -103,10 +112,10 @@ impl Evaluator {
         }
     }
 
-    /// Calls every module that has events waiting.
-    pub fn flush(&mut self, outcomes: &mut Vec<Outcome>) {
+    /// Calls every module that has events waiting; `alive` as for [`Evaluator::push`].
+    pub fn flush(&mut self, outcomes: &mut Vec<Outcome>, alive: &mut dyn FnMut()) {
         for slot in &mut self.slots {
-            slot.flush(&self.limits, outcomes);
+            slot.flush(&self.limits, outcomes, alive);
         }
     }
 

@@ -58,6 +58,11 @@ impl Slot {
         self.call.push(&self.module.fields, record, rules, event);
     }
 
+    /// Forgets events that were gathered and are not wanted any more.
+    pub(super) fn forget(&mut self) {
+        self.call.clear();
+    }
+
     pub(super) fn is_full(&self, limits: &RuleLimits) -> bool {
         self.call.is_full(limits)
     }
@@ -73,38 +78,48 @@ impl Slot {
     }
 
     /// Calls the module for the events that were gathered.
-    pub(super) fn flush(&mut self, limits: &RuleLimits, outcomes: &mut Vec<Outcome>) {
+    /// `alive` is called between calls into the module.
+    pub(super) fn flush(&mut self, limits: &RuleLimits, outcomes: &mut Vec<Outcome>, alive: &mut dyn FnMut()) {
         if self.call.is_empty() {
             return;
         }
         let call = std::mem::take(&mut self.call);
         if self.quarantine.on_trial() {
             // One failure is enough to be set aside again, so the events are tried alone.
-            self.one_by_one(&call, None, limits, outcomes);
+            self.one_by_one(&call, None, limits, outcomes, alive);
         } else {
             match self.run(&call, limits) {
                 Ok(hits) => self.report(&call, hits, outcomes),
                 Err(fault) if call.events().len() == 1 => self.fail(&call, &fault, limits, outcomes),
                 Err(fault) => {
                     tracing::warn!(module = self.module.name, events = call.events().len(), "rule: call lost: {fault}");
-                    self.one_by_one(&call, Some(fault), limits, outcomes);
+                    self.one_by_one(&call, Some(fault), limits, outcomes, alive);
                 }
             }
         }
         self.call = call;
         self.call.clear();
+        alive();
     }
 
     /// A rule is a function of one event, so what its neighbours in a call do must not decide about an event: after a
     /// fault each event is tried alone, and only those that fail alone are lost to the module. The rest is given up once
     /// `retries_failed_max` have failed, or the time of as many calls is over, so that a module which is always slow
     /// cannot hold up the batch for long; or when the module is set aside.
-    fn one_by_one(&mut self, call: &Call, lost: Option<Fault>, limits: &RuleLimits, outcomes: &mut Vec<Outcome>) {
+    fn one_by_one(
+        &mut self,
+        call: &Call,
+        lost: Option<Fault>,
+        limits: &RuleLimits,
+        outcomes: &mut Vec<Outcome>,
+        alive: &mut dyn FnMut(),
+    ) {
         let start = Instant::now();
         let time_max = Duration::from_millis(limits.call_ms_max).saturating_mul(limits.retries_failed_max as u32 + 1);
         let mut failed = 0;
         let mut last = lost;
         for row in 0..call.events().len() {
+            alive();
             let alone = call.alone(row);
             if let Some(why) = self.quarantine.why(Instant::now()) {
                 outcomes.extend(self.failure(&alone, QUARANTINED, why.to_owned()));

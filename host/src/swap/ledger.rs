@@ -47,7 +47,7 @@ struct Entry {
     note: String,
     state: Result<Arc<Module>, RefusedModule>,
     /// What the source had before, where this was refused at start.
-    earlier: Option<Arc<Module>>,
+    earlier: Option<Running>,
 }
 
 /// A module that is live, and where it came from.
@@ -141,12 +141,9 @@ impl Ledger {
                 let key = offer.key.clone();
                 let earlier = offer.earlier.take().filter(|_| !self.running.contains_key(&key));
                 let mut entry = self.prove(offer);
-                match &entry.state {
-                    Ok(_) => self.count(&entry.place),
-                    Err(one) => {
-                        refused.push(one.clone());
-                        entry.earlier = earlier.and_then(|offer| self.fall_back(*offer));
-                    }
+                if let Err(one) = &entry.state {
+                    refused.push(one.clone());
+                    entry.earlier = earlier.and_then(|offer| self.fall_back(*offer));
                 }
                 self.source(&entry.place).insert(key, entry);
             }
@@ -154,12 +151,11 @@ impl Ledger {
     }
 
     /// The version before one that was refused at start, which the running instances still have.
-    fn fall_back(&mut self, offer: Offer) -> Option<Arc<Module>> {
+    fn fall_back(&self, offer: Offer) -> Option<Running> {
         let (key, earlier) = (offer.key.clone(), self.prove(offer));
-        let module = earlier.state.ok()?;
-        self.count(&earlier.place);
+        let module = earlier.state.as_ref().ok()?;
         tracing::warn!(digest = module.digest, place = %earlier.place, "module {key}: the version before it is live");
-        Some(module)
+        Some(earlier.running(module))
     }
 
     fn source(&mut self, place: &Place) -> &mut BTreeMap<Key, Entry> {
@@ -226,7 +222,7 @@ impl Ledger {
                 Ok(module) => wanted.push((key.clone(), first.running(module))),
                 Err(refused) => {
                     self.refused.insert(key.clone(), refused.clone());
-                    let earlier = first.earlier.as_ref().map(|module| first.running(module));
+                    let earlier = first.earlier.clone();
                     let other =
                         || second.and_then(|entry| entry.state.as_ref().ok().map(|module| entry.running(module)));
                     if running.is_none()
@@ -246,6 +242,9 @@ impl Ledger {
     /// the same after a restart and, with a rules topic alone, on every instance: the position of the topic after the
     /// last message that counted, plus the time of the folder's last change in milliseconds.
     fn publish(&mut self, next: BTreeMap<Key, Running>, folder_ms: u64) -> Option<RuleSet> {
+        for running in next.values() {
+            self.count(&running.place);
+        }
         let position: u64 = self.counted.values().map(|next| u64::try_from(*next).unwrap_or_default()).sum();
         let same = |(a, b): (&Running, &Running)| Arc::ptr_eq(&a.module, &b.module);
         let unchanged = next.keys().eq(self.running.keys()) && next.values().zip(self.running.values()).all(same);
