@@ -13,16 +13,17 @@ use sha2::{Digest as _, Sha256};
 use super::message::is_refusal;
 use super::{Events, Properties};
 
-/// Defaults that differ from librdkafka's. A transaction's time is short, because what a killed worker left open holds
-/// its readers up until then; messages must be acknowledged within it, so `message.timeout.ms` follows it.
-const DEFAULTS: [(&str, &str); 6] = [
+/// Defaults that differ from librdkafka's, as those of the sink without transactions.
+const DEFAULTS: [(&str, &str); 5] = [
     ("linger.ms", "1"),
     ("compression.type", "zstd"),
     ("message.max.bytes", "100000000"),
     ("reconnect.backoff.max.ms", "2000"),
     ("statistics.interval.ms", "0"),
-    ("transaction.timeout.ms", TIMEOUT_MS),
 ];
+
+/// `transaction.timeout.ms` unless told otherwise: short, because what a killed worker left open holds its readers up
+/// until then.
 pub(super) const TIMEOUT_MS: &str = "10000";
 
 /// A message as it comes again when its batch is done again: topic, key and payload, hashed.
@@ -97,6 +98,10 @@ pub(super) fn producer(
     timeout: Duration,
 ) -> Result<ThreadedProducer<Context>, KafkaError> {
     let timeout_ms = timeout.as_millis().to_string();
+    // Time is left to abort before the coordinator does, after which the producer would have to be made anew.
+    let message_ms = (timeout.as_millis() * 3 / 4).to_string();
+    let mut defaults = DEFAULTS.to_vec();
+    defaults.push(("message.timeout.ms", &message_ms));
     let fixed = [
         ("acks", "all"),
         ("enable.idempotence", "true"),
@@ -104,5 +109,5 @@ pub(super) fn producer(
         ("transactional.id", id),
         ("transaction.timeout.ms", timeout_ms.as_str()),
     ];
-    properties.client(&DEFAULTS, &fixed).create_with_context(Context::default())
+    properties.client(&defaults, &fixed).create_with_context(Context::default())
 }

@@ -94,6 +94,8 @@ impl Client {
         }
         let results = self.admin(async |admin, options| admin.create_topics([&topic], options).await);
         assert!(results.iter().all(Result::is_ok), "create topic {name}: {results:?}");
+        // The answer comes before the broker's own metadata has it.
+        wait::until_true(PATIENCE, "a new topic to show", || self.partitions(name) == partitions);
     }
 
     /// Deletes a topic.
