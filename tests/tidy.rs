@@ -18,8 +18,12 @@ fn files() -> Vec<File> {
             let entry = entry.expect("an entry");
             let name = entry.file_name().into_string().expect("a name in UTF-8");
             let path = format!("{prefix}{name}");
+            // A folder, or in a second working tree a file that points to it.
+            if name == ".git" {
+                continue;
+            }
             if entry.file_type().expect("a type").is_dir() {
-                if !["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
+                if !["target", "corpus", "artifacts"].contains(&name.as_str()) {
                     walk(&entry.path(), &format!("{path}/"), files);
                 }
             } else {
