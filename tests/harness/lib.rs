@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 pub mod audit;
+pub mod chaos;
 pub mod child;
 pub mod findings;
 pub mod folder;
