@@ -75,8 +75,13 @@ pub fn control_message() -> Vec<u8> {
 
 /// Gzip'd JSON.
 pub fn gzip(value: &Value) -> Vec<u8> {
+    gzip_bytes(value.to_string().as_bytes())
+}
+
+/// Gzip'd bytes.
+pub fn gzip_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(value.to_string().as_bytes()).expect("a write to memory");
+    encoder.write_all(bytes).expect("a write to memory");
     encoder.finish().expect("a write to memory")
 }
 

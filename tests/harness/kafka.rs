@@ -1,8 +1,11 @@
 //! A real Apache Kafka broker for tests: one node that is broker and controller at once (KRaft), on free loopback
-//! ports, with its data in a temporary folder.
+//! ports, with its data in a temporary folder. `cluster.rs` has one of several nodes.
 
+mod acl;
 mod client;
+mod cluster;
 mod install;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +19,9 @@ use crate::say;
 use crate::wait;
 
 pub use client::{Client, Outgoing, Producer, Received};
+pub use cluster::{BROKERS, Cluster};
 use install::Install;
+pub use tail::Tail;
 
 /// The one user who may log in on the listener with SASL/PLAIN.
 pub const USER: &str = "trailhound";
@@ -77,7 +82,7 @@ impl Kafka {
 
     /// A client of this broker.
     pub fn client(&self) -> Client {
-        Client::new(self.bootstrap())
+        Client::new(self.bootstrap(), 1)
     }
 
     /// `host:port` of the listener without a login.
@@ -134,27 +139,18 @@ fn wait_until_started(process: &mut Child) {
     });
 }
 
-/// The broker's configuration: small, fast to fail over, and strict about topics.
+/// The single broker's configuration.
 fn properties(folder: &Folder, ports: Ports) -> String {
     let Ports { plain, sasl, controller } = ports;
     let listeners = format!("PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}");
-    let login = format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";");
     let mut all: BTreeMap<&str, String> = [
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
         ("inter.broker.listener.name", "PLAINTEXT"),
         ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT"),
-        ("sasl.enabled.mechanisms", "PLAIN"),
-        ("auto.create.topics.enable", "false"),
         ("offsets.topic.replication.factor", "1"),
-        ("offsets.topic.num.partitions", "4"),
         ("transaction.state.log.replication.factor", "1"),
         ("transaction.state.log.min.isr", "1"),
-        ("transaction.state.log.num.partitions", "4"),
-        ("group.initial.rebalance.delay.ms", "0"),
-        // A consumer that is killed is missed after its session time-out; tests ask for a short one.
-        ("group.min.session.timeout.ms", "1000"),
         // The same for the newer group protocol, where the brokers' settings decide.
         ("group.consumer.min.session.timeout.ms", "1000"),
         ("group.consumer.session.timeout.ms", "1500"),
@@ -162,25 +158,48 @@ fn properties(folder: &Folder, ports: Ports) -> String {
         ("group.consumer.heartbeat.interval.ms", "200"),
         // A transaction that is open for too long is ended when the coordinator looks: every 10 s by default.
         ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200"),
-        // A killed broker may register again only when its old session is over: after 9 s by default.
-        ("broker.session.timeout.ms", "1000"),
-        ("broker.heartbeat.interval.ms", "200"),
-        // Set apart when the broker starts, not when it is needed: 128 MB by default.
-        ("log.cleaner.dedupe.buffer.size", "4194304"),
         // How long the cleaner sleeps when it has found nothing to compact: 15 s by default.
         ("log.cleaner.backoff.ms", "200"),
-        ("num.network.threads", "2"),
-        ("num.io.threads", "4"),
     ]
     .into_iter()
+    .chain(COMMON)
     .map(|(key, value)| (key, value.to_owned()))
     .collect();
     all.insert("controller.quorum.voters", format!("1@127.0.0.1:{controller}"));
     all.insert("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{controller}"));
     all.insert("advertised.listeners", listeners);
-    all.insert("listener.name.sasl.plain.sasl.jaas.config", login);
+    all.insert("listener.name.sasl.plain.sasl.jaas.config", login());
     all.insert("log.dirs", folder.path().join("data").display().to_string());
-    all.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    text(&all)
+}
+
+/// What every node is told, whatever its part: small, fast to fail over, and strict about topics.
+const COMMON: [(&str, &str); 12] = [
+    ("controller.listener.names", "CONTROLLER"),
+    ("sasl.enabled.mechanisms", "PLAIN"),
+    ("auto.create.topics.enable", "false"),
+    ("offsets.topic.num.partitions", "4"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    // A consumer that is killed is missed after its session time-out; tests ask for a short one.
+    ("group.min.session.timeout.ms", "1000"),
+    // A killed broker may register again only when its old session is over: after 9 s by default.
+    ("broker.session.timeout.ms", "1000"),
+    ("broker.heartbeat.interval.ms", "200"),
+    // Set apart when the broker starts, not when it is needed: 128 MB by default.
+    ("log.cleaner.dedupe.buffer.size", "4194304"),
+    ("num.network.threads", "2"),
+    ("num.io.threads", "4"),
+];
+
+/// The login that the listener with SASL/PLAIN lets in.
+fn login() -> String {
+    format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";")
+}
+
+/// Properties as a file.
+fn text(properties: &BTreeMap<&str, String>) -> String {
+    properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
 }
 
 /// A loopback port that nobody listens on. It lies below the range from which the system takes the near ends of

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+pub mod audit;
+pub mod chaos;
 pub mod child;
 pub mod findings;
 pub mod folder;
@@ -12,8 +14,12 @@ pub mod framing;
 pub mod http;
 pub mod kafka;
 pub mod load;
+pub mod proxy;
+pub mod random;
 pub mod records;
+pub mod traffic;
 pub mod trailhound;
+pub mod verdict;
 pub mod wait;
 
 /// Prints a line for the person who runs the tests, also when the test passes: the test runner captures `println!`.

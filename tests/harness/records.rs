@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::random::Random;
+
 /// What a finding is identified by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FindingKey {
@@ -46,7 +48,7 @@ pub struct Records {
 impl Records {
     /// A supply whose records share no eventID with a supply of another seed.
     pub fn new(seed: u64) -> Records {
-        Records { random: Random(seed), made: 0 }
+        Records { random: Random::new(seed), made: 0 }
     }
 
     /// The next `count` records, of which one in `root_every` is a successful root sign-in.
@@ -216,24 +218,6 @@ fn assumed_role(account: &str) -> Value {
             "attributes": {"creationDate": "2025-06-03T08:00:00Z", "mfaAuthenticated": "false"},
         },
     })
-}
-
-/// SplitMix64: enough for test data, and the same on every machine.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }
 
 #[cfg(test)]

@@ -42,3 +42,8 @@ pub fn until<T>(deadline: Duration, what: &str, look: impl FnMut() -> Option<T>)
 pub fn until_true(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     until(deadline, what, || holds().then_some(()));
 }
+
+/// Lets time pass, where a length of time is itself what happens: a network is cut, a program stands still.
+pub fn pause(length: Duration) {
+    let _nobody_answers = poll(length, || None::<()>);
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
@@ -62,20 +62,27 @@ impl Received {
     }
 }
 
-/// A way to talk to one broker, whether it is up or not.
+/// A way to talk to a cluster, whether it is up or not.
 #[derive(Debug, Clone)]
 pub struct Client {
     bootstrap: String,
+    /// How many replicas a topic gets.
+    replication: i32,
 }
 
 impl Client {
-    /// A client of the broker at `host:port`.
-    pub fn new(bootstrap: String) -> Client {
-        Client { bootstrap }
+    /// A client of the brokers at `host:port,…`, whose topics get so many replicas.
+    pub fn new(bootstrap: String, replication: i32) -> Client {
+        Client { bootstrap, replication }
+    }
+
+    /// The brokers' addresses.
+    pub(super) fn brokers(&self) -> impl Iterator<Item = &str> {
+        self.bootstrap.split(',')
     }
 
     /// A client's configuration that recovers fast when the broker comes back.
-    fn config(&self) -> ClientConfig {
+    pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
         config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
@@ -88,7 +95,7 @@ impl Client {
 
     /// Creates a topic with settings such as `("compression.type", "zstd")`.
     pub fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replication));
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -163,8 +170,13 @@ impl Client {
     /// The end offset of every partition, in order: the offset that the next message gets.
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.config().create().expect("a consumer");
-        let watermark = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks").1;
-        (0..partitions(&consumer, topic)).map(watermark).collect()
+        // A leader that has just gone is asked in vain until another is known.
+        let watermark = |partition| {
+            wait::until(PATIENCE, "the end of a partition", || {
+                consumer.fetch_watermarks(topic, partition, PATIENCE).ok()
+            })
+        };
+        (0..partitions(&consumer, topic)).map(|partition| watermark(partition).1).collect()
     }
 
     /// The offset that a group has committed in every partition, in order; None where it has committed none.
@@ -178,6 +190,16 @@ impl Client {
             consumer.committed_offsets(wanted.clone(), PATIENCE).ok()
         });
         committed.elements().iter().map(|element| element.offset().to_raw().filter(|raw| *raw >= 0)).collect()
+    }
+
+    /// Commits these offsets, one a partition, for a group without members.
+    pub fn commit(&self, group: &str, topic: &str, offsets: &[i64]) {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            list.add_partition_offset(topic, partition, Offset::Offset(*offset)).expect("a partition");
+        }
+        wait::until(PATIENCE, "offsets to be committed", || consumer.commit(&list, CommitMode::Sync).ok());
     }
 
     /// Waits until a group has committed the end of every partition.
@@ -222,6 +244,28 @@ impl Producer {
         assert!(failed.is_empty(), "produce to {}: {failed:?}", self.topic);
         let count = acknowledged.count.load(Ordering::SeqCst) - before;
         assert_eq!(count, messages.len() as u64, "acknowledged messages of {}", self.topic);
+    }
+
+    /// Hands over one message, and waits while the queue is full.
+    pub fn send(&self, message: &Outgoing) {
+        send(&self.producer, &self.topic, message);
+    }
+
+    /// Serves acknowledgements until this moment; it is how a producer that sends at a rate waits.
+    pub fn serve_until(&self, moment: Instant) {
+        loop {
+            self.producer.poll(moment.saturating_duration_since(Instant::now()));
+            if Instant::now() >= moment {
+                return;
+            }
+        }
+    }
+
+    /// Waits until all that was handed over is acknowledged, for as long as the messages themselves may take.
+    pub fn finish(&self) {
+        self.producer.flush(Duration::from_secs(600)).expect("everything acknowledged in time");
+        let failed = self.producer.context().failed.lock().expect("no poison");
+        assert!(failed.is_empty(), "produce to {}: {} failed, such as {:?}", self.topic, failed.len(), failed.first());
     }
 }
 
@@ -279,8 +323,8 @@ fn send(producer: &BaseProducer<Acknowledged>, topic: &str, message: &Outgoing) 
 }
 
 /// How many partitions a topic has; 0 when it does not exist.
-fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+pub(super) fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+    let metadata = wait::until(PATIENCE, "a topic's metadata", || consumer.fetch_metadata(Some(topic), PATIENCE).ok());
     let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
     found.map_or(0, |known| i32::try_from(known.partitions().len()).unwrap_or(i32::MAX))
 }
@@ -305,7 +349,7 @@ fn read_to_end(consumer: &BaseConsumer, partitions: usize, topic: &str) -> Vec<R
 }
 
 /// A copy of a message.
-fn received(message: &rdkafka::message::BorrowedMessage<'_>) -> Received {
+pub(super) fn received(message: &rdkafka::message::BorrowedMessage<'_>) -> Received {
     let headers = message.headers().map(|headers| {
         let copy = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.unwrap_or_default().to_vec());
         headers.iter().map(copy).collect()

@@ -37,6 +37,23 @@ impl Install {
         copy_files(&self.folder.join("formatted"), data);
     }
 
+    /// The same for a node of a cluster: node and folder need ids that no other node has.
+    pub(super) fn format_as(&self, data: &Path, node: usize) {
+        const META: &str = "meta.properties";
+        self.format(data);
+        let meta = fs::read_to_string(data.join(META)).expect("what the tool has written");
+        let lines = meta.lines().map(|line| match line.split_once('=') {
+            Some(("node.id", _)) => format!("node.id={node}\n"),
+            // Sixteen bytes in base64: another first letter is another id.
+            Some(("directory.id", id)) => {
+                let letter = char::from(b'a' + u8::try_from(node % 26).unwrap_or(0));
+                format!("directory.id={letter}{}\n", &id[1..])
+            }
+            _ => format!("{line}\n"),
+        });
+        fs::write(data.join(META), lines.collect::<String>()).expect("the node's own ids");
+    }
+
     fn archive(&self) -> PathBuf {
         self.folder.join("classes.jsa")
     }
