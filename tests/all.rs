@@ -11,7 +11,6 @@ mod dead_letters;
 mod detection;
 mod end_to_end;
 mod exactly_once;
-mod guest;
 mod hostile_calls;
 mod hostile_modules;
 mod hostile_program;

@@ -54,6 +54,26 @@ fn a_file_of_dead_letters_that_cannot_be_written_stops_the_program() {
     check("dead-letter-file");
 }
 
+#[test]
+fn a_record_has_the_findings_of_exactly_one_generation() {
+    check("swaps");
+}
+
+#[test]
+fn bad_modules_are_refused_with_a_cause_and_the_running_set_stays() {
+    check("bad-modules");
+}
+
+#[test]
+fn modules_that_fail_at_work_cost_only_themselves_and_are_replayed() {
+    check("failing-modules");
+}
+
+#[test]
+fn swaps_leave_memory_threads_and_files_where_they_were() {
+    check("soak");
+}
+
 /// An audit that finds nothing wrong proves something only if it finds what is wrong.
 #[test]
 fn the_audit_sees_what_is_missing_what_is_wrong_and_what_was_committed_too_early() {

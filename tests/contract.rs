@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use trailhound::rules::{Module, RuleLimits, prove};
 
 use crate::detection::{ENGINE, Worker, load};
-use crate::guest::{FIRST, Guest, record};
 use crate::program;
+use harness::guest::{FIRST, Guest, record};
 
 /// The module that is shipped, as `make rules` builds it.
 fn root_login() -> Arc<Module> {

@@ -11,8 +11,8 @@ use harness::folder::Folder;
 use harness::kafka::{Client, Kafka, Outgoing};
 use harness::trailhound::{Config, Summary, Trailhound};
 
-use crate::guest::{FIRST, Guest, SECOND, record};
 use crate::program::{Done, run, trailhound};
+use harness::guest::{FIRST, Guest, SECOND, record};
 
 /// Fires on poison, where the other one traps.
 const FIRES: &str = "(drop (call $hit (local.get $event) (local.get $rule)))";

@@ -8,7 +8,7 @@ use trailhound::counts::total;
 use trailhound::rules::{Module, RuleLimits};
 
 use crate::detection::{Outcome, Worker, load};
-use crate::guest::{FIRST, Guest, SECOND, record};
+use harness::guest::{FIRST, Guest, SECOND, record};
 
 /// A module that loops is caught soon, and none that does its work is caught on a loaded machine.
 fn limits() -> RuleLimits {

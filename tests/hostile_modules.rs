@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trailhound::rules::{Fault, Module, Refusal, RuleLimits, RuleSet};
 
 use crate::detection::ENGINE;
-use crate::guest::{FIRST, Guest, Rule, SECOND, record};
+use harness::guest::{FIRST, Guest, Rule, SECOND, record};
 
 /// A module that loops is caught soon, and none that does its work is caught on a loaded machine.
 fn limits() -> RuleLimits {

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use harness::folder::Folder;
 use harness::wait::{PATIENCE, until};
 
-use crate::guest::{FIRST, Guest, record};
 use crate::program::{Done, peak_bytes, trailhound};
+use harness::guest::{FIRST, Guest, record};
 
 /// A scan of one poisoned event with a module that does `evil`.
 fn scan(evil: &str) -> Done {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use harness::kafka::{Client, Kafka, Outgoing, Received};
 use harness::trailhound::{Config, Trailhound};
 
-use crate::guest::{FIRST, Guest, record};
 use crate::program::{self, Done};
+use harness::guest::{FIRST, Guest, record};
 
 /// A pipeline whose rules come from the topic `NAME.rules` and that reports on `NAME.status`.
 fn config(kafka: &Kafka, name: &str) -> Config {

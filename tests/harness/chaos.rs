@@ -5,15 +5,19 @@
 //! |-----------------|------------------------------------------------------------------------|
 //! | `rows.rs`       | the table: a row is a kind of fault, how often, and the function       |
 //! | `scene.rs`      | what a row's function has to work with: topics, traffic, audit, time   |
-//! | `workers.rs`, `brokers.rs`, `sinks.rs` | the functions                                   |
+//! | `workers.rs`, `brokers.rs`, `sinks.rs`, `rules.rs`, `failing.rs` | the functions         |
+//! | `bad.rs`        | modules that must not go live                                          |
 //! | `report.rs`     | the outcomes as a table and as JSON                                    |
 //!
 //! A new kind of fault is a function `fn(&mut Scene) -> Vec<Trailhound>` and a line in the table. It starts programs,
 //! breaks something once a round, and gives back the programs that still run. All else is done here.
 
+mod bad;
 mod brokers;
+mod failing;
 mod report;
 mod rows;
+mod rules;
 mod scene;
 mod sinks;
 mod workers;

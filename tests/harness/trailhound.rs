@@ -137,9 +137,7 @@ impl Trailhound {
         let folder = Folder::new("program");
         let rules = folder.path().join("rules");
         std::fs::create_dir(&rules).expect("a folder for rules");
-        let module = built("TRAILHOUND_RULES", "rules").join("root_login.wasm");
-        std::fs::copy(&module, rules.join("root_login.wasm"))
-            .unwrap_or_else(|error| panic!("{}: {error}; `make test` builds it", module.display()));
+        std::fs::write(rules.join("root_login.wasm"), module("root_login")).expect("a module");
         for (name, wasm) in &config.modules {
             std::fs::write(rules.join(format!("{name}.wasm")), wasm).expect("a module");
         }
@@ -158,10 +156,21 @@ impl Trailhound {
     #[track_caller]
     pub fn ready(config: &Config) -> Trailhound {
         let mut program = Trailhound::start(config);
-        program.until("the program to be ready", |program| {
+        program.until_ready();
+        program
+    }
+
+    /// Waits until it says that it is ready.
+    #[track_caller]
+    pub fn until_ready(&mut self) {
+        self.until("the program to be ready", |program| {
             matches!(http::get(program.port, "/readyz"), Ok((200, _))).then_some(())
         });
-        program
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
     }
 
     /// Waits for a condition while the program runs.
@@ -202,8 +211,12 @@ impl Trailhound {
     /// Waits until it has said once more that a delivery has to be tried again.
     #[track_caller]
     pub fn until_waiting(&mut self) {
-        const WAITING: &str = "not delivered yet";
-        let said = |program: &Trailhound| program.stderr().matches(WAITING).count();
+        // Of a single message, and of a transaction.
+        const WAITING: [&str; 2] = ["not delivered yet", "the batch is done again"];
+        let said = |program: &Trailhound| {
+            let log = program.stderr();
+            WAITING.iter().map(|words| log.matches(words).count()).sum::<usize>()
+        };
         let before = said(self);
         self.until("a delivery to be tried again", |program| (said(program) > before).then_some(()));
     }
@@ -321,10 +334,16 @@ impl Summary {
 }
 
 /// The program: `TRAILHOUND_BIN`, or the release build.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let path = built("TRAILHOUND_BIN", "release/trailhound");
     assert!(path.exists(), "{} is not there; `make test` builds it", path.display());
     path
+}
+
+/// A module as `make` builds it, by its name: from `TRAILHOUND_RULES`, or the build's.
+pub fn module(name: &str) -> Vec<u8> {
+    let file = built("TRAILHOUND_RULES", "rules").join(format!("{name}.wasm"));
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; `make test` builds it", file.display()))
 }
 
 /// What an environment variable names, or else what lies at a path of the workspace's build folder.

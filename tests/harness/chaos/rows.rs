@@ -1,13 +1,13 @@
 //! The table of faults.
 
-use super::{Scene, brokers, sinks, workers};
+use super::{Scene, brokers, failing, rules, sinks, workers};
 use crate::trailhound::{Delivery, Trailhound};
 
 /// Messages a second in full: two cores carry the cluster, the program and the check besides.
 pub(super) const PER_SECOND: u32 = 10_000;
 
 /// What the program can promise. A row runs once for each.
-pub const MODES: &[Delivery] = &[Delivery::AtLeastOnce];
+pub const MODES: &[Delivery] = &[Delivery::AtLeastOnce, Delivery::ExactlyOnce];
 
 /// A kind of fault.
 #[derive(Debug)]
@@ -84,5 +84,37 @@ pub const ROWS: &[Row] = &[
         short: 2,
         exactly_once: false,
         act: sinks::dead_letter_file,
+    },
+    Row {
+        name: "swaps",
+        what: "a module is swapped for another version, at full rate",
+        full: 1_000,
+        short: 40,
+        exactly_once: false,
+        act: rules::swaps,
+    },
+    Row {
+        name: "bad-modules",
+        what: "what must not go live is published, or put into the folder",
+        full: 30,
+        short: 15,
+        exactly_once: false,
+        act: rules::bad_modules,
+    },
+    Row {
+        name: "failing-modules",
+        what: "a module traps, loops, eats memory or lies on some events, is set aside, is mended, and sees what it missed",
+        full: 10,
+        short: 4,
+        exactly_once: true,
+        act: failing::modules,
+    },
+    Row {
+        name: "soak",
+        what: "a swap a second for a long time, at a tenth of the rate: memory, threads and files stay",
+        full: 600,
+        short: 10,
+        exactly_once: false,
+        act: rules::soak,
     },
 ];

@@ -58,6 +58,11 @@ impl<'a> Scene<'a> {
         Scene { cluster, client, name, random, audit, delivery, measure, plan, traffic: None, next: 0, notes }
     }
 
+    /// What the pipeline promises.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
     /// How many faults there are to be.
     pub fn rounds(&self) -> u32 {
         self.measure.rounds
@@ -81,8 +86,11 @@ impl<'a> Scene<'a> {
             .property("topic.metadata.refresh.fast.interval.ms", "20");
         config.more = "batch = { messages_max = 500 }".to_owned();
         config.delivery = self.delivery;
-        config.sink = self.sink(&[]);
-        config
+        match self.delivery {
+            Delivery::AtLeastOnce => config,
+            // What a killed program has left open hides what comes after it, for so long.
+            Delivery::ExactlyOnce => config.property("transaction.timeout.ms", "5000"),
+        }
     }
 
     /// The configuration of a program that has logged in, so that it can be forbidden something. It goes to the brokers
@@ -95,25 +103,16 @@ impl<'a> Scene<'a> {
             .property("sasl.password", PASSWORD)
     }
 
-    /// The inline table of the sink, with these properties.
-    pub fn sink(&self, properties: &[(&str, &str)]) -> String {
-        let mut properties = properties.to_vec();
-        if self.delivery == Delivery::ExactlyOnce {
-            // What a killed program has left open hides what comes after it, for so long.
-            properties.push(("transaction.timeout.ms", "5000"));
-            if !properties.iter().any(|(key, _)| *key == "message.timeout.ms") {
-                properties.push(("message.timeout.ms", "5000"));
-            }
-        }
-        let properties: Vec<String> = properties.iter().map(|(key, value)| format!("{key:?} = {value:?}")).collect();
-        format!("{{ kafka = {{ topic = {:?}, properties = {{ {} }} }} }}", self.findings(), properties.join(", "))
-    }
-
     /// Lets records arrive, until [`Scene::stop_traffic`] or the end of the row.
     pub fn traffic(&mut self) {
+        self.traffic_at(1);
+    }
+
+    /// The same, at a fraction of the rate.
+    pub fn traffic_at(&mut self, fraction: u32) {
         let topic = format!("{}.cloudtrail", self.name);
         let plan = Arc::clone(&self.plan);
-        self.traffic = Some(Traffic::start(&self.client, &topic, plan, self.next, self.measure.per_second));
+        self.traffic = Some(Traffic::start(&self.client, &topic, plan, self.next, self.measure.per_second / fraction));
     }
 
     /// Stops the traffic.

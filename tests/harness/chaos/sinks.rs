@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::Scene;
 use crate::say;
-use crate::trailhound::{STOP, Trailhound};
+use crate::trailhound::{Delivery, STOP, Trailhound};
 
 /// Entries that are received meanwhile.
 const SOME: u64 = 2_000;
@@ -12,8 +12,10 @@ const SOME: u64 = 2_000;
 /// The findings' topic refuses. What it will never take is a dead letter; what it may take later is waited for.
 pub(super) fn refuses(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     let mut config = scene.config_logged_in();
-    // It soon tells what it cannot deliver.
-    config.sink = scene.sink(&[("message.timeout.ms", "2000")]);
+    if scene.delivery() == Delivery::AtLeastOnce {
+        // It soon tells what it cannot deliver; a transaction has a time of its own.
+        config = config.property("message.timeout.ms", "2000");
+    }
     let mut program = Trailhound::ready(&config);
     scene.traffic();
     program.until_received(SOME);

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 /// The records that the first rule of a guest is selected for have this `eventName`.
-pub(crate) const FIRST: &str = "FirstProbe";
+pub const FIRST: &str = "FirstProbe";
 
 /// The same for its second rule.
-pub(crate) const SECOND: &str = "SecondProbe";
+pub const SECOND: &str = "SecondProbe";
 
 /// The field that tells a guest what to do: `fire…`, `poison…`, anything else.
-pub(crate) const KIND: &str = "requestParameters.kind";
+pub const KIND: &str = "requestParameters.kind";
 
 /// Code that a test may put in, by its place in the template, with what stands there otherwise.
 const SLOTS: [(&str, &str); 9] = [
@@ -36,19 +36,22 @@ const SLOTS: [(&str, &str); 9] = [
 
 /// A rule of a guest.
 #[derive(Debug, Clone)]
-pub(crate) struct Rule {
-    pub(crate) id: String,
-    pub(crate) title: String,
-    pub(crate) version: String,
+pub struct Rule {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Its version.
+    pub version: String,
     /// Fields and the values that each may have.
-    pub(crate) select: Vec<(String, Vec<String>)>,
+    pub select: Vec<(String, Vec<String>)>,
     /// Name, record, and whether the rule must fire.
-    pub(crate) examples: Vec<(String, String, bool)>,
+    pub examples: Vec<(String, String, bool)>,
 }
 
 impl Rule {
     /// A rule that is selected by the record's `eventName`, with a firing and a quiet example.
-    pub(crate) fn new(id: &str, event_name: &str) -> Rule {
+    pub fn new(id: &str, event_name: &str) -> Rule {
         let example = |kind: &str| record(&format!("example of {id}, {kind}"), event_name, kind);
         Rule {
             id: id.to_owned(),
@@ -65,16 +68,17 @@ impl Rule {
 
 /// A module. It says of itself what `rules` and `fields` hold and fires where a record tells it to.
 #[derive(Debug, Clone)]
-pub(crate) struct Guest {
-    pub(crate) rules: Vec<Rule>,
+pub struct Guest {
+    /// Its rules.
+    pub rules: Vec<Rule>,
     /// The first is [`KIND`].
-    pub(crate) fields: Vec<String>,
+    pub fields: Vec<String>,
     slots: Vec<(&'static str, String)>,
 }
 
 impl Guest {
     /// A well-behaved module with the rules `ID-1` and `ID-2`, selected by [`FIRST`] and [`SECOND`].
-    pub(crate) fn new(id: &str) -> Guest {
+    pub fn new(id: &str) -> Guest {
         Guest {
             rules: vec![Rule::new(&format!("{id}-1"), FIRST), Rule::new(&format!("{id}-2"), SECOND)],
             fields: vec![KIND.to_owned()],
@@ -83,20 +87,20 @@ impl Guest {
     }
 
     /// Puts other code into a slot of the template.
-    pub(crate) fn with(mut self, slot: &str, code: impl Into<String>) -> Guest {
+    pub fn with(mut self, slot: &str, code: impl Into<String>) -> Guest {
         let place = self.slots.iter_mut().find(|(name, _)| *name == slot);
         place.unwrap_or_else(|| panic!("no slot {slot}")).1 = code.into();
         self
     }
 
     /// Changes the first rule.
-    pub(crate) fn rule(mut self, change: impl FnOnce(&mut Rule)) -> Guest {
+    pub fn rule(mut self, change: impl FnOnce(&mut Rule)) -> Guest {
         change(&mut self.rules[0]);
         self
     }
 
     /// The module as a file holds it.
-    pub(crate) fn wasm(&self) -> Vec<u8> {
+    pub fn wasm(&self) -> Vec<u8> {
         let text = self.text();
         wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -214,7 +218,7 @@ impl Image {
 }
 
 /// A CloudTrail record for a guest.
-pub(crate) fn record(id: &str, event_name: &str, kind: &str) -> String {
+pub fn record(id: &str, event_name: &str, kind: &str) -> String {
     json!({
         "eventVersion": "1.11",
         "userIdentity": {"type": "IAMUser", "accountId": "111122223333", "userName": "probe"},

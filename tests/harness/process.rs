@@ -1,0 +1,46 @@
+//! What a running process has: memory, threads and open files, as the kernel tells (proc_pid_status(5)).
+
+use std::fmt;
+
+/// A process at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    /// Resident memory, in bytes (`VmRSS`).
+    pub resident_bytes: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open file descriptors.
+    pub files: u64,
+}
+
+impl Process {
+    /// Looks at a process that runs.
+    pub fn of(pid: u32) -> Process {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
+            line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number")
+        };
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count();
+        Process { resident_bytes: number("VmRSS:") << 10, threads: number("Threads:"), files: files as u64 }
+    }
+
+    /// Fails unless it has what it had `before`, give or take what an allocator keeps and a connection that is made anew.
+    #[track_caller]
+    pub fn assert_flat(&self, before: &Process) {
+        const SLACK_BYTES: u64 = 24 << 20;
+        assert!(
+            self.resident_bytes <= before.resident_bytes + before.resident_bytes / 10 + SLACK_BYTES,
+            "{before} -> {self}"
+        );
+        assert!(self.threads <= before.threads + 2, "{before} -> {self}");
+        assert!(self.files <= before.files + 8, "{before} -> {self}");
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = self.resident_bytes >> 20;
+        write!(f, "{mebibytes} MiB, {} threads, {} open files", self.threads, self.files)
+    }
+}
