@@ -253,10 +253,10 @@ fn acts(first: &Offered, others: &[Offered]) -> Vec<Act> {
         deed: Deed::Promote(name.clone()),
     });
     let last = others.last().unwrap_or(first);
-    let (half, digest) = (last.bytes.get(..last.bytes.len() / 2).unwrap_or_default(), Some(last.module.digest.clone()));
+    let half = last.bytes.get(..last.bytes.len() / 2).unwrap_or_default();
     for (key, bytes, digest, title) in [
         (live(last), half.to_vec(), None, "cut off in the middle"),
-        (live(first), first.bytes.clone(), digest, "with the digest of other bytes"),
+        (live(first), first.bytes.clone(), Some(module_digest(&bytes)), "with the digest of other bytes"),
     ] {
         acts.push(Act {
             title: format!("another tool, which proves nothing, writes {key} to the topic, {title}"),

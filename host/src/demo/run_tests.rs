@@ -69,6 +69,16 @@ fn every_entry_of_the_demo_is_accounted_for_and_every_swap_is_seen() {
 }
 
 #[test]
+fn one_module_is_enough() {
+    let engine = Engine::new().unwrap();
+    let Some(mut modules) = modules(&engine) else { return };
+    modules.truncate(1);
+    let (agrees, text) = shown(&engine, modules, 300);
+    assert!(agrees, "{text}");
+    check_lines(&text, &["SWAP 4/4 another tool", "findings 5 RTM-001 5; 1 with the id of an earlier one"]);
+}
+
+#[test]
 fn a_module_that_is_another_than_was_said_is_noticed() {
     let engine = Engine::new().unwrap();
     let Some(mut modules) = modules(&engine) else { return };
