@@ -5,18 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Failure, scan};
-use crate::demo::{self, Look, RECORDS_MAX, RECORDS_MIN, Settings};
-use crate::detect::DetectLimits;
-use crate::rules::Engine;
+use crate::demo::{self, Look, Offered, RECORDS_MAX, RECORDS_MIN, Settings};
+use crate::rules::{Engine, module_files};
 
 /// Within which time the traffic is sent: slow enough to be read, and short of boring.
-const PACE: Duration = Duration::from_secs(8);
+const PACE: Duration = Duration::from_secs(12);
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many entries of traffic are sent
-    #[arg(long, value_name = "N", default_value_t = 6_000, value_parser = records)]
+    #[arg(long, value_name = "N", default_value_t = 9_000, value_parser = records)]
     records: usize,
     /// The seed of the traffic: the same seed makes the same bytes
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -26,8 +25,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE|DIR")]
     rules: Vec<PathBuf>,
     /// What is logged to standard error: a level, or levels by target as in `info,librdkafka=debug`
-    // The program's own option with another default, so that no log line disturbs the demo. clap hands the value up.
-    #[arg(long, value_name = "FILTER", default_value = "warn,librdkafka=error")]
+    // The program's own option with another default, so that no log line disturbs the demo, which shows refused modules
+    // itself. clap hands the value up.
+    #[arg(long, value_name = "FILTER", default_value = "warn,librdkafka=error,trailhound::swap=off")]
     log: String,
 }
 
@@ -39,15 +39,31 @@ fn records(text: &str) -> Result<usize, String> {
 
 pub(super) fn demo(args: &Args) -> Result<(), Failure> {
     let engine = Engine::new().map_err(Failure::new)?;
-    let rules = scan::load_rules(&args.rules, &engine, &DetectLimits::default())?;
+    let modules = modules(&engine, &args.rules)?;
     let terminal = std::io::stdout().is_terminal();
     // https://no-color.org
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let look = Look { colour: terminal && !plain, progress: terminal };
     let settings = Settings { seed: args.seed, records: args.records, pace: PACE, look };
-    match demo::run(&settings, rules, &mut std::io::stdout()) {
+    match demo::run(&settings, &engine, modules, &mut std::io::stdout()) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new("the demo's counters do not agree with its traffic; see above")),
         Err(error) => Err(Failure::new(error)),
     }
+}
+
+/// The modules that `--rules` names, or those of the default folder.
+fn modules(engine: &Engine, named: &[PathBuf]) -> Result<Vec<Offered>, Failure> {
+    let paths = scan::rule_paths(named);
+    let mut modules = Vec::new();
+    for path in &paths {
+        let files = module_files(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        for file in files {
+            modules.push(Offered::open(engine, &file).map_err(|refusal| {
+                let (file, step, hint) = (file.display(), refusal.step(), refusal.hint());
+                Failure::usage(format!("{file}: refused at step `{step}`: {refusal}\nhint: {hint}"))
+            })?);
+        }
+    }
+    if modules.is_empty() { Err(scan::no_module(&paths)) } else { Ok(modules) }
 }

@@ -131,11 +131,13 @@ fn create(path: &Path) -> Result<(std::fs::File, &Path), Failure> {
     file.map(|file| (file, path)).map_err(|error| Failure::usage(format!("--report {}: {error}", path.display())))
 }
 
-/// Loads and proves the modules that `--rules` names, or those of the default folder. Without any there is nothing to
-/// detect, which is a mistake.
-pub(super) fn load_rules(named: &[PathBuf], engine: &Engine, limits: &DetectLimits) -> Result<RuleSet, Failure> {
+/// The files and folders that `--rules` names, or the default folder.
+pub(super) fn rule_paths(named: &[PathBuf]) -> Vec<PathBuf> {
+    if !named.is_empty() {
+        return named.to_vec();
+    }
     let beside = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("rules"));
-    let default = match Path::new("rules") {
+    vec![match Path::new("rules") {
         here if std::fs::read_dir(here).is_ok_and(|mut entries| {
             entries.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|e| e == "wasm")))
         }) =>
@@ -143,14 +145,23 @@ pub(super) fn load_rules(named: &[PathBuf], engine: &Engine, limits: &DetectLimi
             here.to_owned()
         }
         here => beside().unwrap_or_else(|| here.to_owned()),
-    };
-    let paths: Vec<&Path> =
-        if named.is_empty() { vec![default.as_path()] } else { named.iter().map(PathBuf::as_path).collect() };
-    let set = RuleSet::load(engine, &paths, &|_| "{}".to_owned(), &limits.rules).map_err(|all| refused(&all))?;
+    }]
+}
+
+/// Without a module there is nothing to detect, which is a mistake.
+pub(super) fn no_module(paths: &[PathBuf]) -> Failure {
+    let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let hint = "name a module or a folder of modules (*.wasm) with --rules";
+    Failure::usage(format!("no module in {}\nhint: {hint}", places.join(", ")))
+}
+
+/// Loads and proves the modules that `--rules` names, or those of the default folder.
+fn load_rules(named: &[PathBuf], engine: &Engine, limits: &DetectLimits) -> Result<RuleSet, Failure> {
+    let paths = rule_paths(named);
+    let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let set = RuleSet::load(engine, &all, &|_| "{}".to_owned(), &limits.rules).map_err(|all| refused(&all))?;
     if set.modules.is_empty() {
-        let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        let hint = "name a module or a folder of modules (*.wasm) with --rules";
-        return Err(Failure::usage(format!("no module in {}\nhint: {hint}", places.join(", "))));
+        return Err(no_module(&paths));
     }
     Ok(set)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::ROOT_SIGN_IN;
+use super::generations;
 use super::show::Tally;
 use super::traffic::Expected;
 use crate::counts::{Counts, total};
@@ -20,11 +21,13 @@ pub(super) fn table(counts: &Counts, tally: &Tally, messages: usize) -> Vec<Stri
         ("+ skipped", total(&counts.skipped), parts(&counts.skipped)),
         ("+ dead-lettered", total(&counts.dead_lettered), parts(&counts.dead_lettered)),
         ("  failed in a module", total(&counts.failed), parts(&counts.failed)),
+        ("  findings in shadow", total(&counts.shadow_findings), parts(&counts.shadow_findings)),
         ("  findings", total(&counts.findings), of_findings),
     ];
-    rows.iter()
-        .map(|(name, number, made_of)| format!("{name:<21}{number:>7}  {made_of}").trim_end().to_owned())
-        .collect()
+    let row = |(name, number, made_of): &(&str, u64, String)| {
+        format!("{name:<21}{number:>7}  {made_of}").trim_end().to_owned()
+    };
+    rows.iter().map(row).chain(generations::table(&tally.found)).collect()
 }
 
 /// The latency from append to finding, in words.
@@ -72,6 +75,8 @@ pub(super) fn disagreements(expected: &Expected, counts: &Counts, tally: &Tally,
     compare("findings of root sign-ins on the topic", if_live(expected.root_sign_ins), tally.root_sign_ins);
     compare("their ids", if_live(expected.root_sign_ins_distinct), tally.root_sign_ins_distinct);
     compare("findings on the topic", total(&counts.findings), tally.findings);
+    compare("findings in shadow on the topic", total(&counts.shadow_findings), tally.shadow);
+    compare("events that a module in shadow failed on", 0, total(&counts.shadow_failed));
     compare("dead letters on the topic", total(&counts.dead_lettered) + total(&counts.failed), tally.dead_letters);
     if !counts.balanced() {
         wrong.push("received is not evaluated + skipped + dead-lettered".to_owned());
@@ -118,6 +123,7 @@ mod tests {
             root_sign_ins_distinct: 1,
             dead_letters: 1,
             latencies_ms: vec![30, 10],
+            ..Tally::default()
         };
         (expected, counts, tally)
     }
@@ -141,6 +147,7 @@ mod tests {
             &["skipped as digest: 1 expected, 0 found", "skipped as empty: 0 expected, 1 found"],
         );
         check(|_, tally| tally.root_sign_ins_distinct = 2, &["their ids: 1 expected, 2 found"]);
+        check(|_, tally| tally.shadow = 1, &["findings in shadow on the topic: 0 expected, 1 found"]);
         check(|_, tally| tally.dead_letters = 0, &["dead letters on the topic: 1 expected, 0 found"]);
         check(
             |counts, _| crate::counts::bump(&mut counts.failed, "m", 1),

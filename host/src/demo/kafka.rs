@@ -19,7 +19,10 @@ use crate::kafka::{Events, Properties};
 
 pub(super) const RECORDS: &str = "cloudtrail";
 pub(super) const FINDINGS: &str = "findings";
+pub(super) const SHADOW: &str = "findings.shadow";
 pub(super) const DEAD_LETTERS: &str = "cloudtrail.dead-letters";
+pub(super) const RULES: &str = "rules";
+pub(super) const STATUS: &str = "rules.status";
 
 /// Partitions of the topic of records. The others have one, so that the demo shows their messages in order.
 pub(super) const PARTITIONS: i32 = 3;
@@ -32,8 +35,10 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn start() -> Result<Cluster, KafkaError> {
         let mock = MockCluster::new(1)?;
-        for (topic, partitions) in [(RECORDS, PARTITIONS), (FINDINGS, 1), (DEAD_LETTERS, 1)] {
-            mock.create_topic(topic, partitions, 1)?;
+        mock.create_topic(RECORDS, PARTITIONS, 1)?;
+        // The mock cluster compacts nothing; the demo writes a handful of messages to the two that would need it.
+        for topic in [FINDINGS, SHADOW, DEAD_LETTERS, RULES, STATUS] {
+            mock.create_topic(topic, 1, 1)?;
         }
         Ok(Cluster { mock })
     }
@@ -61,7 +66,14 @@ impl Cluster {
 /// Sends the records.
 pub(super) struct Feed {
     producer: BaseProducer<FeedContext>,
-    sent: u64,
+    sent: usize,
+}
+
+/// The partition and offset of message `number`, from 0: the partitions take turns.
+pub(super) fn place_of(number: usize) -> (i32, i64) {
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    let partitions = i64::from(PARTITIONS);
+    (i32::try_from(number % partitions).unwrap_or_default(), number / partitions)
 }
 
 /// Counts what the broker has acknowledged, and what it has not taken.
@@ -99,9 +111,9 @@ impl Feed {
         Ok(Feed { producer: config.create_with_context(FeedContext::default())?, sent: 0 })
     }
 
-    /// Sends the next message, to the partitions in turn.
+    /// Sends the next message to the partition that [`place_of`] says.
     pub(super) fn send(&mut self, message: &Message) -> Result<(), KafkaError> {
-        let partition = i32::try_from(self.sent % PARTITIONS as u64).unwrap_or_default();
+        let (partition, _) = place_of(self.sent);
         let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(RECORDS).partition(partition);
         if let Some(payload) = &message.payload {
             record = record.payload(payload);
@@ -136,6 +148,8 @@ pub(super) struct Watch {
 pub(super) enum Seen {
     /// A finding: its OCSF document, and how long it took from the append of its record to its own, in milliseconds.
     Finding { document: Value, latency_ms: Option<i64> },
+    /// A finding of a module in shadow: its OCSF document.
+    Shadow { document: Value },
     /// A dead letter: its headers.
     DeadLetter { reason: String, detail: String, topic: String, partition: String, offset: String, entry: String },
 }
@@ -146,7 +160,7 @@ impl Watch {
         let config = cluster.consumer_properties().client(&defaults, &[("client.id", "trailhound-demo-watch")]);
         let consumer: BaseConsumer<Events> = config.create_with_context(Events::default())?;
         let mut partitions = TopicPartitionList::new();
-        for topic in [FINDINGS, DEAD_LETTERS] {
+        for topic in [FINDINGS, SHADOW, DEAD_LETTERS] {
             partitions.add_partition_offset(topic, 0, Offset::Beginning)?;
         }
         consumer.assign(&partitions)?;
@@ -163,8 +177,12 @@ impl Watch {
 }
 
 fn seen(message: &BorrowedMessage<'_>) -> Seen {
+    let document = || -> Value { serde_json::from_slice(message.payload().unwrap_or_default()).unwrap_or_default() };
+    if message.topic() == SHADOW {
+        return Seen::Shadow { document: document() };
+    }
     if message.topic() == FINDINGS {
-        let document: Value = serde_json::from_slice(message.payload().unwrap_or_default()).unwrap_or_default();
+        let document = document();
         let appended = document.pointer("/unmapped/trailhound/appended_time").and_then(Value::as_i64);
         let found = message.timestamp().to_millis();
         return Seen::Finding { latency_ms: found.zip(appended).map(|(found, appended)| found - appended), document };

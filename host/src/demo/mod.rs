@@ -6,15 +6,20 @@
 //! | `record.rs`, `scene.rs` | the records: everyday calls; sign-ins and what else happens now and then |
 //! | `framing.rs`, `random.rs` | the forms that records arrive in; numbers from a seed |
 //! | `run.rs` | the steps of the demo |
+//! | `fleet.rs`, `play.rs` | the keeper of the rules, and what an operator does to it while records flow |
 //! | `kafka.rs`, `workers.rs` | librdkafka's mock cluster, a producer and a reader; the workers of the pipeline |
 //! | `show.rs`, `balance.rs` | what a person sees; whether all counters agree with the maker of the traffic |
+//! | `generations.rs` | whether every finding is of a generation that had its module, and none is missing |
 //!
 //! [`traffic()`] is for tests and benchmarks too: it has no clock and no state. The rest shows; it is no test of
 //! delivery, because the mock cluster keeps 5 MB a partition, in memory.
 
 mod balance;
+mod fleet;
 mod framing;
+mod generations;
 mod kafka;
+mod play;
 mod random;
 mod record;
 mod run;
@@ -27,10 +32,13 @@ mod traffic;
 mod traffic_tests;
 mod workers;
 
+pub use fleet::Offered;
 pub use framing::Framing;
 pub use run::{DemoError, RECORDS_MAX, Settings, run};
 pub use show::Look;
-pub use traffic::{Expected, Message, RECORDS_MIN, Traffic, traffic};
+pub use traffic::{Expected, Message, RECORDS_MIN, SignIn, Traffic, traffic};
 
-/// The rule that finds what the traffic holds: a sign-in of the root user. Nothing outside the demo names a rule.
+/// The rules that find what the traffic holds: a sign-in of the root user, and one without MFA. Nothing outside the demo
+/// names a rule.
 const ROOT_SIGN_IN: &str = "RTM-001";
+const ROOT_WITHOUT_MFA: &str = "RTM-002";

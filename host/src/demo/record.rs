@@ -78,6 +78,8 @@ pub(super) struct Record {
     pub(super) sign_in: bool,
     /// Whether the root user has signed in with it.
     pub(super) root_signed_in: bool,
+    /// Whether it says that no second factor was used.
+    pub(super) without_mfa: bool,
 }
 
 /// A record's fields (CloudTrail user guide, "CloudTrail record contents").
@@ -154,6 +156,7 @@ impl Fields {
             time,
             sign_in: self.event_type == "AwsConsoleSignIn",
             root_signed_in,
+            without_mfa: self.additional_event_data.get("MFAUsed").is_some_and(|mfa| mfa == "No"),
         }
     }
 }

@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
+use super::fleet::Offered;
 use super::run::{Settings, run};
 use super::show::Look;
-use crate::rules::{Engine, RuleLimits, RuleSet};
+use crate::rules::Engine;
 
 /// The modules that `make rules` builds into the folder `rules` of cargo's target folder.
-fn rules() -> Option<RuleSet> {
-    let module = std::env::current_exe().ok()?.parent()?.parent()?.parent()?.join("rules/root_login.wasm");
-    if !module.is_file() {
-        eprintln!("skipped: {} is not there; `make rules` builds it", module.display());
+fn modules(engine: &Engine) -> Option<Vec<Offered>> {
+    let folder = std::env::current_exe().ok()?.parent()?.parent()?.parent()?.join("rules");
+    let files = ["root_login.wasm", "root_no_mfa.wasm"].map(|name| folder.join(name));
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+        eprintln!("skipped: {} is not there; `make rules` builds it", missing.display());
         return None;
     }
-    let engine = Engine::new().unwrap();
-    Some(RuleSet::load(&engine, &[&module], &|_| "{}".to_owned(), &RuleLimits::default()).unwrap())
+    Some(files.iter().map(|file| Offered::open(engine, file).unwrap()).collect())
 }
 
-fn shown(rules: RuleSet, records: usize) -> (bool, String) {
+fn shown(engine: &Engine, modules: Vec<Offered>, records: usize) -> (bool, String) {
     let settings = Settings { seed: 7, records, pace: Duration::from_millis(500), look: Look::default() };
     let mut out = Vec::new();
-    let agrees = run(&settings, rules, &mut out).unwrap();
+    let agrees = run(&settings, engine, modules, &mut out).unwrap();
     (agrees, String::from_utf8(out).unwrap())
 }
 
@@ -33,29 +34,67 @@ fn check_lines(text: &str, expect: &[&str]) {
 }
 
 #[test]
-fn every_entry_of_the_demo_is_accounted_for() {
-    let Some(rules) = rules() else { return };
-    let (agrees, text) = shown(rules, 500);
+fn every_entry_of_the_demo_is_accounted_for_and_every_swap_is_seen() {
+    let engine = Engine::new().unwrap();
+    let Some(modules) = modules(&engine) else { return };
+    let (agrees, text) = shown(&engine, modules, 4_000);
     assert!(agrees, "{text}");
     check_lines(
         &text,
         &[
-            "received 500 entries in",
-            "+ skipped 3 control_message 1, digest 1, tombstone 1",
-            "+ dead-lettered 1 invalid_json 1",
-            "findings 5 RTM-001 5; 1 with the id of an earlier one",
+            "received 4000 entries in",
+            "+ skipped 6 control_message 2, digest 2, tombstone 2",
+            "+ dead-lettered 2 invalid_json 2",
+            "read from the topic rules: generation 1, set ",
+            "SWAP 1/5 trailhound rule publish root_no_mfa.wasm --wait",
+            "LIVE 1/5 root_no_mfa sha256 ",
+            "generation 1 -> 2, set ",
+            "SWAP 2/5 trailhound rule publish root_login.wasm --shadow --wait",
+            "SWAP 3/5 trailhound rule promote root_login --wait",
+            "REFUSED 4/5 by instance demo: module root_no_mfa: rules partition 0 offset 5: refused at step `parse`:",
+            "REFUSED 5/5 by instance demo: module root_login: rules partition 0 offset 6: refused at step `read`:",
+            "generation 5, set ",
+            "of generation 1 ",
+            "of generation 2 ",
+            "of generation 5 ",
             "Every entry is accounted for",
+            "Each sign-in has exactly the findings of the one generation",
         ],
     );
-    assert_eq!(text.matches(" HIGH ").count(), 4, "{text}");
-    assert_eq!(text.matches(" REPEAT ").count(), 1, "{text}");
-    assert_eq!(text.matches("DEAD LETTER").count(), 1, "{text}");
+    assert!(text.contains(" CRITICAL  RTM-002 "), "{text}");
+    assert!(text.contains(" SHADOW    RTM-001 "), "{text}");
+    assert_eq!(text.matches("hint: ").count(), 2, "{text}");
+    assert_eq!(text.matches("DEAD LETTER").count(), 2, "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }
 
 #[test]
+fn one_module_is_enough() {
+    let engine = Engine::new().unwrap();
+    let Some(mut modules) = modules(&engine) else { return };
+    modules.truncate(1);
+    let (agrees, text) = shown(&engine, modules, 300);
+    assert!(agrees, "{text}");
+    check_lines(&text, &["SWAP 4/4 another tool", "findings 5 RTM-001 5; 1 with the id of an earlier one"]);
+}
+
+#[test]
+fn a_module_that_is_another_than_was_said_is_noticed() {
+    let engine = Engine::new().unwrap();
+    let Some(mut modules) = modules(&engine) else { return };
+    // The demo believes that the second module is another rule than it is.
+    let [first, second] = modules.as_mut_slice() else { panic!("two modules") };
+    second.module.described.rules[0].id.clone_from(&first.module.described.rules[0].id);
+    let (agrees, text) = shown(&engine, modules, 4_000);
+    assert!(!agrees, "{text}");
+    check_lines(&text, &["This does not agree with what the traffic was made of."]);
+    assert!(text.contains("had RTM-001 (live), and its finding is missing"), "{text}");
+    assert!(text.contains("RTM-002 has a finding that was not to be"), "{text}");
+}
+
+#[test]
 fn without_rules_everything_is_read_and_nothing_found() {
-    let (agrees, text) = shown(RuleSet::default(), 200);
+    let (agrees, text) = shown(&Engine::new().unwrap(), Vec::new(), 200);
     assert!(agrees, "{text}");
     check_lines(&text, &["findings 0", "latency - no finding"]);
 }

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use super::generations::Found;
 use super::kafka::Seen;
+use crate::rules::Mode;
 
 /// How the demo may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,15 @@ pub struct Look {
     pub colour: bool,
     /// With a line of progress that is written over.
     pub progress: bool,
+}
+
+/// How far a swap has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Begun,
+    Live,
+    Taken,
+    Refused,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -44,7 +55,11 @@ pub(super) struct Tally {
     /// Findings of the rule that the traffic was made for, and their ids.
     pub(super) root_sign_ins: u64,
     pub(super) root_sign_ins_distinct: u64,
+    /// Findings of modules in shadow.
+    pub(super) shadow: u64,
     pub(super) dead_letters: u64,
+    /// What each finding says of its making.
+    pub(super) found: Vec<Found>,
     pub(super) latencies_ms: Vec<i64>,
 }
 
@@ -87,6 +102,25 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
+    /// Tells of a swap: what is to be done, and what has come of it.
+    pub(super) fn swap(&mut self, stage: Stage, number: &str, text: &str) -> io::Result<()> {
+        let (colour, word) = match stage {
+            Stage::Begun => (CYAN, "SWAP"),
+            Stage::Live => (GREEN, "LIVE"),
+            Stage::Taken => (GREEN, "TAKEN"),
+            Stage::Refused => (YELLOW, "REFUSED"),
+        };
+        let mark = self.paint(colour, &format!("{word:<7} {number:<4}"));
+        let text = text.replace('\n', "\n                 ");
+        let text = if stage == Stage::Begun { self.paint(BOLD, &text) } else { text };
+        self.line(&format!("   {mark}  {text}"))
+    }
+
+    /// Writes a line below what it is about.
+    pub(super) fn aside(&mut self, text: &str) -> io::Result<()> {
+        self.line(&format!("                 {text}"))
+    }
+
     /// The verdict.
     pub(super) fn verdict(&mut self, good: bool, text: &str) -> io::Result<()> {
         let text = self.paint(if good { GREEN } else { RED }, text);
@@ -97,6 +131,20 @@ impl<'a> Show<'a> {
     pub(super) fn seen(&mut self, seen: &Seen) -> io::Result<()> {
         match seen {
             Seen::Finding { document, latency_ms } => self.finding(document, *latency_ms),
+            Seen::Shadow { document } => {
+                let found = Found::of(document);
+                let title = document.pointer("/finding_info/title").and_then(Value::as_str).unwrap_or("-");
+                let text = format!(
+                    "   {}  SHADOW    {}  {title}  [generation {}]",
+                    time(document),
+                    found.rule,
+                    found.generation
+                );
+                self.tally.shadow += u64::from(found.mode == Mode::Shadow);
+                self.tally.found.push(found);
+                let text = self.paint(DIM, &text);
+                self.line(&text)
+            }
             Seen::DeadLetter { reason, detail, topic, partition, offset, entry } => {
                 self.tally.dead_letters += 1;
                 let mark = self.paint(YELLOW, "DEAD LETTER");
@@ -117,13 +165,12 @@ impl<'a> Show<'a> {
         self.tally.root_sign_ins += of_traffic;
         self.tally.root_sign_ins_distinct += if new { of_traffic } else { 0 };
         self.tally.latencies_ms.extend(latency_ms);
-        let time =
-            finding.pointer("/time").and_then(Value::as_i64).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        let time = time.map(|time| time.strftime("%H:%M:%S%.3f").to_string()).unwrap_or_default();
+        let (time, found) = (time(finding), Found::of(finding));
+        let generation = found.generation;
+        self.tally.found.push(found);
         let latency = latency_ms.map(|ms| format!("found after {ms} ms")).unwrap_or_else(|| "-".to_owned());
-        let record_time = text("/metadata/original_time");
         if !new {
-            let line = format!("   {time}  REPEAT  {rule}  finding {id} again: record {record_time}, {latency}");
+            let line = format!("   {time}  REPEAT    {rule}  finding {id} again, {latency}  [generation {generation}]");
             let line = self.paint(DIM, &line);
             return self.line(&line);
         }
@@ -133,24 +180,32 @@ impl<'a> Show<'a> {
             "Medium" => YELLOW,
             _ => CYAN,
         };
-        let severity = self.paint(colour, &format!("{:<6}", severity.to_uppercase()));
+        let severity = self.paint(colour, &format!("{:<8}", severity.to_uppercase()));
         let title = self.paint(BOLD, &text("/finding_info/title"));
-        self.line(&format!("   {time}  {severity}  {rule}  {title}"))?;
+        self.line(&format!("   {time}  {severity}  {rule}  {title}  [generation {generation}]"))?;
         let source = ["ip", "domain", "name"]
             .iter()
             .find_map(|kind| finding.pointer(&format!("/evidences/0/src_endpoint/{kind}")).and_then(Value::as_str));
         self.line(&format!(
-            "                 account {}, {}, from {}, MFA {}, record {record_time}, {latency}",
+            "                 account {}, {}, from {}, MFA {}, record {}, {latency}",
             text("/cloud/account/uid"),
             text("/cloud/region"),
             source.unwrap_or("-"),
             label(finding, "mfa").unwrap_or("-"),
+            text("/metadata/original_time"),
         ))
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
         if self.look.colour { format!("{colour}{text}{PLAIN}") } else { text.to_owned() }
     }
+}
+
+/// When a finding was made.
+fn time(finding: &Value) -> String {
+    let ms = finding.pointer("/time").and_then(Value::as_i64);
+    let time = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map(|time| time.strftime("%H:%M:%S%.3f").to_string()).unwrap_or_default()
 }
 
 /// The value of a label that the rule has put on a finding.
@@ -173,6 +228,7 @@ mod tests {
             "cloud": {"account": {"uid": "111122223333"}, "region": "us-east-1"},
             "evidences": [{"src_endpoint": {"ip": "192.0.2.1"}}],
             "metadata": {"original_time": "2025-06-02T07:15:48Z"},
+            "unmapped": {"trailhound": {"generation": 3}},
         });
         Seen::Finding { document, latency_ms: Some(7) }
     }
@@ -189,9 +245,9 @@ mod tests {
         check(
             Look::default(),
             &[finding("f1"), finding("f1")],
-            "   07:15:48.123  HIGH    RTM-001  A title\n                 account 111122223333, us-east-1, from 192.0.2.1, \
-             MFA no, record 2025-06-02T07:15:48Z, found after 7 ms\n   07:15:48.123  REPEAT  RTM-001  finding f1 again: \
-             record 2025-06-02T07:15:48Z, found after 7 ms\n",
+            "   07:15:48.123  HIGH      RTM-001  A title  [generation 3]\n                 account 111122223333, us-east-1, \
+             from 192.0.2.1, MFA no, record 2025-06-02T07:15:48Z, found after 7 ms\n   07:15:48.123  REPEAT    RTM-001  \
+             finding f1 again, found after 7 ms  [generation 3]\n",
         );
     }
 

@@ -15,6 +15,19 @@ pub struct Traffic {
     pub messages: Vec<Message>,
     /// What they hold.
     pub expected: Expected,
+    /// Where the root user has signed in, duplicates included, in order.
+    pub sign_ins: Vec<SignIn>,
+}
+
+/// A sign-in of the root user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The message that holds it, counted from 0.
+    pub message: usize,
+    /// The entry of the message that it is, counted from 0.
+    pub entry: u32,
+    /// Whether the record says that no second factor was used.
+    pub without_mfa: bool,
 }
 
 /// One Kafka message.
@@ -92,7 +105,8 @@ pub fn traffic(seed: u64, records: usize) -> Traffic {
     let mut random = Random::new(seed);
     let entries = entries(&mut random, records.max(RECORDS_MIN));
     let expected = expected(&entries);
-    Traffic { messages: messages(&entries, &mut random), expected }
+    let (messages, sign_ins) = messages(&entries, &mut random);
+    Traffic { messages, expected, sign_ins }
 }
 
 fn entries(random: &mut Random, count: usize) -> Vec<Entry> {
@@ -144,8 +158,8 @@ fn expected(entries: &[Entry]) -> Expected {
     expected
 }
 
-fn messages(entries: &[Entry], random: &mut Random) -> Vec<Message> {
-    let mut messages = Vec::new();
+fn messages(entries: &[Entry], random: &mut Random) -> (Vec<Message>, Vec<SignIn>) {
+    let (mut messages, mut sign_ins) = (Vec::new(), Vec::new());
     let mut framings = FRAMINGS.iter().cycle();
     let mut rest = entries;
     while let Some((first, tail)) = rest.split_first() {
@@ -166,10 +180,15 @@ fn messages(entries: &[Entry], random: &mut Random) -> Vec<Message> {
             }
             Entry::Tombstone => (Framing::Tombstone, None, 1),
         };
+        for (entry, record) in (0..).zip(rest.iter().take(taken).map(Entry::record)) {
+            if let Some(record) = record.filter(|record| record.root_signed_in) {
+                sign_ins.push(SignIn { message: messages.len(), entry, without_mfa: record.without_mfa });
+            }
+        }
         messages.push(Message { framing, payload, entries: taken });
         rest = rest.get(taken..).unwrap_or_default();
     }
-    messages
+    (messages, sign_ins)
 }
 
 /// The records that `entries` begin with, at most `max`.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use sonic_rs::JsonValueTrait;
 
 use super::framing::Framing;
-use super::traffic::{Expected, RECORDS_MIN, Traffic, traffic};
+use super::traffic::{Expected, RECORDS_MIN, SignIn, Traffic, traffic};
 use crate::record::{Entry, ReadLimits, unpack};
 
 /// Counts what the reader finds, as the maker counted it. An oracle of its own says which records are sign-ins of root.
-fn read(traffic: &Traffic) -> Expected {
-    let mut read = Expected::default();
+fn read(traffic: &Traffic) -> (Expected, Vec<SignIn>) {
+    let (mut read, mut sign_ins) = (Expected::default(), Vec::new());
     let (mut ids, mut root_ids) = (BTreeSet::new(), BTreeSet::new());
-    for message in &traffic.messages {
+    for (at, message) in traffic.messages.iter().enumerate() {
         let before = read.entries;
         unpack(message.payload.as_deref(), &ReadLimits::default(), &mut |entry| {
             read.entries += 1;
@@ -30,6 +30,8 @@ fn read(traffic: &Traffic) -> Expected {
                     {
                         read.root_sign_ins += 1;
                         root_ids.insert(text(&["eventID"]));
+                        let without_mfa = text(&["additionalEventData", "MFAUsed"]) == "No";
+                        sign_ins.push(SignIn { message: at, entry: record.position.entry, without_mfa });
                     }
                 }
             }
@@ -38,14 +40,14 @@ fn read(traffic: &Traffic) -> Expected {
         assert_eq!(found, message.entries as u64, "{:?} {:?}", message.framing, message.payload);
     }
     (read.event_ids, read.root_sign_ins_distinct) = (ids.len() as u64, root_ids.len() as u64);
-    read
+    (read, sign_ins)
 }
 
 #[test]
 fn what_was_made_is_what_is_read() {
     for (seed, records) in [(1, 6_000), (2, 500), (3, 777), (4, RECORDS_MIN), (u64::MAX, 2_000)] {
         let traffic = traffic(seed, records);
-        assert_eq!(read(&traffic), traffic.expected, "seed {seed}");
+        assert_eq!(read(&traffic), (traffic.expected.clone(), traffic.sign_ins.clone()), "seed {seed}");
         assert_eq!(traffic.expected.entries, records as u64);
     }
 }
@@ -55,6 +57,7 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
     let (one, again, other) = (traffic(1, 500), traffic(1, 500), traffic(2, 500));
     assert_eq!(one.messages, again.messages);
     assert_eq!(one.expected, again.expected);
+    assert_eq!(one.sign_ins, again.sign_ins);
     assert_ne!(one.messages, other.messages);
 }
 
@@ -76,7 +79,7 @@ fn the_first_messages_hold_no_finding() {
     for seed in 0..50 {
         let mut traffic = traffic(seed, RECORDS_MIN);
         traffic.messages.truncate(3);
-        let read = read(&traffic);
+        let (read, _) = read(&traffic);
         assert_eq!((read.root_sign_ins, read.records), (0, 3), "seed {seed}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::kafka::{Cluster, DEAD_LETTERS, FINDINGS, RECORDS};
+use super::kafka::{Cluster, DEAD_LETTERS, FINDINGS, RECORDS, SHADOW};
 use super::run::DemoError;
 use crate::counts::Counts;
 use crate::detect::DetectLimits;
@@ -38,11 +38,11 @@ struct Worker {
 
 impl Workers {
     /// No workers yet.
-    pub(super) fn new(rules: Arc<ArcSwap<RuleSet>>) -> Workers {
+    pub(super) fn new(rules: &Arc<ArcSwap<RuleSet>>, metrics: &Metrics) -> Workers {
         let pipeline = Pipeline {
-            rules,
+            rules: Arc::clone(rules),
             limits: DetectLimits::default(),
-            metrics: Metrics::default().pipeline("demo"),
+            metrics: metrics.pipeline("demo"),
             shutdown: Arc::new(Shutdown::new(DRAIN_MAX)),
         };
         Workers { pipeline, workers: Vec::new() }
@@ -66,7 +66,7 @@ impl Workers {
             KafkaSink::new(config, &client_id).map(|sink| Sink::Kafka(Box::new(sink)))
         };
         let mut delivery =
-            Delivery { findings: sink(FINDINGS)?, shadow: Sink::Discard, dead_letters: sink(DEAD_LETTERS)? };
+            Delivery { findings: sink(FINDINGS)?, shadow: sink(SHADOW)?, dead_letters: sink(DEAD_LETTERS)? };
         let mut source = Source::Kafka(Box::new(source));
         let received = Arc::new(AtomicU64::new(0));
         let (pipeline, so_far) = (self.pipeline.clone(), Arc::clone(&received));
@@ -85,6 +85,11 @@ impl Workers {
     /// Entries that worker `number`, from 0, has received and dealt with.
     pub(super) fn received_by(&self, number: usize) -> u64 {
         self.workers.get(number).map(|worker| worker.received.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.workers.len()
     }
 
     /// Entries that all of them have received and dealt with.
