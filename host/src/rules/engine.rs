@@ -32,6 +32,11 @@ impl Engine {
         })?;
         Ok(Engine { wasmtime })
     }
+
+    /// Makes this thread ready to call modules, which otherwise the first call would do.
+    pub(super) fn ready_thread() {
+        Wasmtime::tls_eager_initialize();
+    }
 }
 
 impl std::fmt::Debug for Engine {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sonic_rs::Value;
 
 use super::contract::Hit;
+use super::engine::Engine;
 use super::limits::RuleLimits;
 use super::module::Module;
 use super::select::Candidate;
@@ -57,6 +58,7 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator without modules; it takes them from the rule set at the first batch.
     pub fn new(limits: RuleLimits) -> Evaluator {
+        Engine::ready_thread();
         Evaluator { limits, generation: 0, slots: Vec::new(), candidates: Vec::new(), swap: None }
     }
 
@@ -71,14 +73,14 @@ impl Evaluator {
         // Both are ordered by name and mode, so one walk over both finds what stays.
         let mut old = std::mem::take(&mut self.slots).into_iter().peekable();
         for member in &set.modules {
-            while old.next_if(|slot| slot.order() < (&member.module.name, member.mode)).is_some() {}
-            let slot = match old.next_if(|slot| slot.is(member)) {
-                Some(slot) => slot,
-                None => Slot::new(member),
-            };
-            self.slots.push(slot);
+            let order = (&member.module.name, member.mode);
+            while let Some(slot) = old.next_if(|slot| slot.order() < order || slot.order() == order && !slot.is(member))
+            {
+                slot.leave();
+            }
+            self.slots.push(old.next_if(|slot| slot.is(member)).unwrap_or_else(|| Slot::new(member)));
         }
-        drop(old);
+        old.for_each(Slot::leave);
         if std::mem::replace(&mut self.generation, set.generation) > 0 {
             self.swap = Some(start.elapsed());
         }

@@ -2,13 +2,14 @@
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use super::contract::{self, Rule, RuleModule, RuleModulePre};
 use super::engine::Engine;
-use super::instance::{Instance, State};
+use super::instance::{Fault, Instance, State};
 use super::limits::RuleLimits;
 use super::path::Path;
 use super::refusal::Refusal;
@@ -29,6 +30,9 @@ pub struct Module {
     pub settings: String,
     /// How many workers have set it aside at present: for the metrics alone.
     pub(super) aside: AtomicU32,
+    /// Instances that no worker has: made for those that will take the module, or given back by those that have let it
+    /// go. The lock is taken when a worker takes or leaves a module, never for a record.
+    spare: Mutex<Vec<Instance>>,
     /// `described.fields`, parsed.
     pub(super) fields: Vec<Path>,
     pub(super) pre: RuleModulePre<State>,
@@ -86,9 +90,28 @@ impl Module {
                     described,
                     settings: settings.to_owned(),
                     aside: AtomicU32::new(0),
+                    spare: Mutex::default(),
                     pre,
                 })
             })
+    }
+
+    /// Makes `count` instances ready, off the data path, so that workers that take the module need not. What cannot be
+    /// made now is tried again, and told, where it is needed.
+    pub fn warm(&self, count: usize, limits: &RuleLimits) {
+        let ready: Vec<Instance> = (0..count).map_while(|_| Instance::ready(self, limits).ok()).collect();
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(ready);
+    }
+
+    /// An instance that is ready: a spare one if there is one.
+    pub(super) fn instance(&self, limits: &RuleLimits) -> Result<Instance, Fault> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.map_or_else(|| Instance::ready(self, limits), Ok)
+    }
+
+    /// Takes back an instance of a worker that has let the module go: to free it takes longer than a worker has.
+    pub(super) fn give_back(&self, instance: Instance) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
     }
 
     /// How many workers have set it aside at present.

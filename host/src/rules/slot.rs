@@ -43,6 +43,13 @@ impl Slot {
         }
     }
 
+    /// Lets the module go.
+    pub(super) fn leave(mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.module.give_back(instance);
+        }
+    }
+
     /// Where it stands in a set.
     pub(super) fn order(&self) -> (&String, Mode) {
         (&self.module.name, self.mode)
@@ -146,7 +153,7 @@ impl Slot {
         let start = Instant::now();
         let instance = match self.instance.take() {
             Some(instance) => Ok(instance),
-            None => Instance::ready(&self.module, limits),
+            None => self.module.instance(limits),
         };
         if std::mem::take(&mut self.is_new) {
             self.started = start.elapsed();

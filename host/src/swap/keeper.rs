@@ -17,7 +17,7 @@ use crate::config::{Config, RulesConfig};
 use crate::kafka::KafkaError;
 use crate::metrics::Metrics;
 use crate::pipeline::now_ms;
-use crate::rules::{Engine, RuleLimits, RuleSet};
+use crate::rules::{Engine, Member, Module, RuleLimits, RuleSet};
 use crate::shutdown::Shutdown;
 
 /// How often the folder is looked at. A change is taken at the second look that finds it unchanged.
@@ -71,6 +71,11 @@ pub struct Keeper {
     rules: Arc<ArcSwap<RuleSet>>,
     metrics: Metrics,
     looked: Instant,
+    /// Threads that take each set.
+    workers: usize,
+    /// Modules of earlier sets that some worker may have still. They are freed here, once nobody has them: to give back
+    /// a module's memory takes longer than a worker has.
+    retired: Vec<Arc<Module>>,
 }
 
 impl Keeper {
@@ -127,6 +132,8 @@ impl Keeper {
             rules: Arc::new(ArcSwap::from_pointee(set)),
             metrics: metrics.clone(),
             looked: Instant::now(),
+            workers: config.pipelines.values().map(|pipeline| pipeline.workers).sum(),
+            retired: Vec::new(),
         })
     }
 
@@ -175,6 +182,7 @@ impl Keeper {
         }
         let quarantined = self.ledger.running().iter();
         self.metrics.quarantined(quarantined.map(|(key, running)| (key.to_string(), running.module.quarantined())));
+        self.retired.retain(|module| Arc::strong_count(module) > 1);
         self.report();
     }
 
@@ -185,6 +193,16 @@ impl Keeper {
             self.metrics.rule_set(&set);
             self.metrics.swapped();
             let fingerprint = set.fingerprint();
+            let before = self.rules.load_full();
+            let is_in =
+                |module: &Arc<Module>, set: &RuleSet| set.modules.iter().any(|m| Arc::ptr_eq(&m.module, module));
+            for Member { module, .. } in &set.modules {
+                if !is_in(module, &before) {
+                    module.warm(self.workers, &self.limits);
+                }
+            }
+            let left = before.modules.iter().filter(|member| !is_in(&member.module, &set));
+            self.retired.extend(left.map(|member| Arc::clone(&member.module)));
             self.rules.store(Arc::new(set));
             tracing::info!(generation, modules, rules, set = fingerprint, "rules swapped");
             if modules == 0 {
