@@ -22,7 +22,13 @@ pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
         config.rules.status_topic = None;
     }
     let topic = if connect { None } else { config.rules.topic.take() };
-    let rules = load_rules(&engine, &config, topic.is_some(), &Metrics::default(), &|| false)?.rules().load_full();
+    let keeper = load_rules(&engine, &config, topic.is_some(), &Metrics::default(), &|| false)?;
+    // A running fleet bears with these; whoever asks wants to know.
+    let refused: Vec<String> = keeper.refused().map(ToString::to_string).collect();
+    if !refused.is_empty() {
+        return Err(Failure::usage(refused.join("\n\n")));
+    }
+    let rules = keeper.rules().load_full();
     let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
     print(format_args!(
         "{}: valid: pipelines {}; {} modules with {} rules{}",

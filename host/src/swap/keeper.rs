@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::folder::Folder;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, RefusedModule};
 use super::offer::Change;
 use super::status::{Reporter, Status};
 use super::topic::RulesTopic;
@@ -103,7 +103,7 @@ impl Keeper {
         }
         let client_id = format!("trailhound-rules-{}", config.instance);
         let mut topic = match topic {
-            Some(name) => Some(RulesTopic::new(properties, name, &client_id)?),
+            Some(name) => Some(RulesTopic::new(properties, name, &client_id, limits.module_bytes_max)?),
             None => None,
         };
         if let Some(topic) = &mut topic {
@@ -142,9 +142,9 @@ impl Keeper {
         Arc::clone(&self.rules)
     }
 
-    /// Whether modules may still come although there are none yet.
-    pub fn may_grow(&self) -> bool {
-        self.topic.is_some()
+    /// What is offered and not live.
+    pub fn refused(&self) -> impl Iterator<Item = &RefusedModule> {
+        self.ledger.refused().values()
     }
 
     /// Keeps the rule set until a stop is asked for.

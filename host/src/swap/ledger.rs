@@ -139,6 +139,14 @@ impl Ledger {
             }
             Change::Offered(mut offer) => {
                 let key = offer.key.clone();
+                // A name that is new when there are as many as can be live and in shadow together. Not kept: whoever
+                // writes names without end must not fill the memory.
+                let (names, names_max) = (self.source(&offer.place).len(), 2 * self.limits.modules_max);
+                if names >= names_max && !self.source(&offer.place).contains_key(&key) {
+                    let refusal = Refusal::Set(format!("over the limit of {names_max} names in one place"));
+                    refused.push(refuse(&key, String::new(), &offer.place, &refusal));
+                    return;
+                }
                 let earlier = offer.earlier.take().filter(|_| !self.running.contains_key(&key));
                 let mut entry = self.prove(offer);
                 if let Err(one) = &entry.state {

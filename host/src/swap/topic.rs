@@ -24,6 +24,9 @@ pub(super) const NOTE: &str = "note";
 pub const CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("delete.retention.ms", "315360000000"), ("max.message.bytes", "33554432")];
 
+/// Keys of the topic whose mode is remembered; more than a set can have by far.
+const KEYS_MAX: usize = 100_000;
+
 /// How long no message must come until a burst is over.
 const BURST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -33,6 +36,8 @@ const BURST_MAX: Duration = Duration::from_millis(500);
 /// A follower of the rules topic.
 pub(super) struct RulesTopic {
     reader: TopicReader,
+    /// A value that is larger is not kept.
+    bytes_max: usize,
     /// The next offset of each partition, after the last message that was received.
     seen: BTreeMap<i32, i64>,
     /// What each key of the topic was last: a header may change its mode.
@@ -40,8 +45,14 @@ pub(super) struct RulesTopic {
 }
 
 impl RulesTopic {
-    pub(super) fn new(properties: &Properties, topic: &str, client_id: &str) -> Result<RulesTopic, KafkaError> {
+    pub(super) fn new(
+        properties: &Properties,
+        topic: &str,
+        client_id: &str,
+        bytes_max: usize,
+    ) -> Result<RulesTopic, KafkaError> {
         Ok(RulesTopic {
+            bytes_max,
             reader: TopicReader::new(properties, topic, client_id)?,
             seen: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -88,7 +99,11 @@ impl RulesTopic {
     fn receive(&mut self, message: TopicMessage, last: &mut BTreeMap<Key, Change>) {
         self.seen.insert(message.partition, message.offset + 1);
         let bytes = message.key.clone().unwrap_or_default();
-        let change = change(self.reader.topic(), message);
+        let change = change(self.reader.topic(), message, self.bytes_max);
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&bytes) {
+            put(last, change);
+            return;
+        }
         match self.keys.insert(bytes, change.key().clone()) {
             Some(before) if before != *change.key() => {
                 put(last, Change::Gone { key: before, place: change.place().clone() });
@@ -120,7 +135,7 @@ fn in_order(last: BTreeMap<Key, Change>) -> Vec<Change> {
 }
 
 /// A message of the rules topic. What is wrong with it becomes a refusal, which is shown like any other.
-fn change(topic: &str, message: TopicMessage) -> Change {
+fn change(topic: &str, message: TopicMessage, bytes_max: usize) -> Change {
     let place = Place::Topic { topic: topic.to_owned(), partition: message.partition, offset: message.offset };
     let text = String::from_utf8_lossy(message.key.as_deref().unwrap_or_default()).into_owned();
     let mut key = Key::parse(&text);
@@ -160,6 +175,7 @@ fn change(topic: &str, message: TopicMessage) -> Change {
         (None, Some(claimed)) if claimed != module_digest(&value) => {
             Err(Refusal::Message(format!("its SHA-256 is {}, not {claimed} as its header says", module_digest(&value))))
         }
+        (None, _) if value.len() > bytes_max => Err(Refusal::TooLarge { bytes: value.len(), bytes_max }),
         (None, _) => Ok(value),
     };
     Change::Offered(Offer { key, bytes, settings, place, author, note, earlier: None })
@@ -182,7 +198,7 @@ mod tests {
 
     /// A message's key and, where it is refused, the words.
     fn check(key: &str, value: Option<&str>, headers: &[(&str, &str)], expect: &str) {
-        let said = match change("t", message(key, value, headers)) {
+        let said = match change("t", message(key, value, headers), 100) {
             Change::Gone { key, place } => format!("{key} is gone: {place}"),
             Change::Offered(Offer { key, bytes: Ok(_), .. }) => format!("{key} is offered"),
             Change::Offered(Offer { key, bytes: Err(refusal), .. }) => format!("{key} is refused: {refusal}"),
@@ -202,6 +218,7 @@ mod tests {
         check("a", Some("x"), &[(SETTINGS, "[]")], "a is refused: the header settings");
         check("a", Some("x"), &[(MODE, "loud")], "a is refused: the header mode is `loud`");
         check("a@shadow", Some("x"), &[(MODE, "live")], "a@shadow is refused: the header mode");
+        check("a", Some(&"x".repeat(101)), &[], "a is refused: 101 bytes, over the limit of 100");
         check("a/b", Some("x"), &[], "a/b is refused: the key `a/b` is no name");
         check("", Some("x"), &[], " is refused: the key");
     }
@@ -210,7 +227,7 @@ mod tests {
     fn of_a_burst_the_last_of_each_key_counts() {
         let mut last = BTreeMap::new();
         for (key, value) in [("a", Some("1")), ("b", Some("1")), ("a", Some("2")), ("a", Some("3")), ("b", None)] {
-            put(&mut last, change("t", message(key, value, &[])));
+            put(&mut last, change("t", message(key, value, &[]), 100));
         }
         let changes = in_order(last);
         assert_eq!(changes.len(), 2);

@@ -42,6 +42,7 @@ pub(super) fn write(outcomes: &[Outcome], seed: u64, scale: f64, per_second: u32
     );
     for outcome in outcomes {
         table += &format!("{}\n", Line(outcome));
+        outcome.notes.iter().for_each(|note| table += &format!("    {note}\n"));
     }
     let _told = std::io::stdout().write_all(table.as_bytes());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/chaos");

@@ -117,4 +117,12 @@ pub const ROWS: &[Row] = &[
         exactly_once: false,
         act: rules::soak,
     },
+    Row {
+        name: "swap-cost",
+        what: "what lies ready is worked off, in turn without swaps and with one a second: both rates are in the notes",
+        full: 6,
+        short: 2,
+        exactly_once: false,
+        act: rules::cost,
+    },
 ];

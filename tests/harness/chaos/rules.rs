@@ -109,7 +109,7 @@ pub(super) fn swaps(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     for round in 0..scene.rounds() {
         versions.publish(scene);
         versions.until_live(&mut program);
-        if round == 100 {
+        if round == scene.rounds() / 10 + 10 {
             begun = Some(Process::of(program.pid()));
         }
         if round % 100 == 99 {
@@ -118,7 +118,7 @@ pub(super) fn swaps(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     }
     if let Some(begun) = begun {
         let ended = Process::of(program.pid());
-        scene.note(format!("after 100 swaps: {begun}; after all: {ended}"));
+        scene.note(format!("after a tenth of the swaps: {begun}; after all: {ended}"));
         ended.assert_flat(&begun);
     }
     scene.stop_traffic();
@@ -206,6 +206,54 @@ pub(super) fn bad_modules(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     }
     vec![program]
 }
+
+/// What a swap a second costs: the time that a program needs for what lies ready, with swaps and without, in turn. It is
+/// a measurement, told in the report, and no condition.
+pub(super) fn cost(scene: &mut Scene<'_>) -> Vec<Trailhound> {
+    const MESSAGES: i64 = 800_000;
+    let mut versions = Versions::new();
+    drop(started(scene, &mut versions));
+    scene.audit.pass_over(TWIN);
+    scene.traffic_of(60_000);
+    let topic = format!("{}.cloudtrail", scene.name);
+    let sent = |scene: &Scene<'_>| scene.client.end_offsets(&topic).iter().sum::<i64>();
+    wait::until_true(PRELOAD, "records to lie ready", || sent(scene) >= MESSAGES);
+    scene.stop_traffic();
+    let all = u64::try_from(sent(scene)).unwrap_or_default();
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 0..scene.rounds() {
+        let mut config = config(scene);
+        let group = format!("group = {:?}", scene.name);
+        config.source = config.source.replace(&group, &format!("group = \"{}.{round}\"", scene.name));
+        config.more = String::new();
+        let swapping = round % 2 == 1;
+        let mut program = Trailhound::ready(&config);
+        program.until_received(1);
+        let (begun, first) = (Instant::now(), program.received());
+        while program.received() < all {
+            let next = Instant::now() + Duration::from_secs(1);
+            if swapping {
+                versions.publish(scene);
+            }
+            while Instant::now() < next && program.received() < all {
+                wait::pause(Duration::from_millis(10));
+            }
+        }
+        rates[usize::from(swapping)].push((all - first) as f64 / begun.elapsed().as_secs_f64());
+        scene.round_done(round, if swapping { "with a swap a second" } else { "without swaps" });
+        drop(program.stop());
+    }
+    let median = |rates: &mut Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    let [without, with] = rates.each_mut().map(median);
+    scene.note(format!("{without:.0} entries/s without swaps, {with:.0} with one a second: {:.3}", with / without));
+    vec![Trailhound::ready(&config(scene))]
+}
+
+/// How long it may take until the records of a measurement lie ready.
+const PRELOAD: Duration = Duration::from_secs(180);
 
 /// A tenth of the full rate for a long time, with a swap a second: memory, threads and open files stay where they were.
 pub(super) fn soak(scene: &mut Scene<'_>) -> Vec<Trailhound> {

@@ -110,9 +110,14 @@ impl<'a> Scene<'a> {
 
     /// The same, at a fraction of the rate.
     pub fn traffic_at(&mut self, fraction: u32) {
+        self.traffic_of(self.measure.per_second / fraction);
+    }
+
+    /// The same, so many messages a second.
+    pub fn traffic_of(&mut self, per_second: u32) {
         let topic = format!("{}.cloudtrail", self.name);
         let plan = Arc::clone(&self.plan);
-        self.traffic = Some(Traffic::start(&self.client, &topic, plan, self.next, self.measure.per_second / fraction));
+        self.traffic = Some(Traffic::start(&self.client, &topic, plan, self.next, per_second));
     }
 
     /// Stops the traffic.
