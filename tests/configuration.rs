@@ -103,7 +103,7 @@ source = { kafka = { topics = ["cloudtrail"] } }    #! pipelines.second.source.k
 sink = { stdout = {}, kafka = { topic = "t" } }     #! pipelines.second.sink / either `kafka` or `stdout` / topic
 dead_letters = { file = { path = 3 } }              #! pipelines.second.dead_letters.file.path / must be a text / quotes
 [pipelines."th ird"]                                #! pipelines.th ird / no name for a pipeline / a-z
-[sniks]                                             #! sniks / is no key / known here: kafka, instance, rules
+[sniks]                                             #! sniks / is no key / known here: kafka, rules, limits
 "#;
 
 #[test]
