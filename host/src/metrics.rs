@@ -173,10 +173,10 @@ impl Metrics {
         }
     }
 
-    /// Notes how many workers have each module in quarantine.
+    /// Notes how many workers have each module in quarantine; of those that are left out no worker has.
     pub fn quarantined(&self, modules: impl Iterator<Item = (String, u32)>) {
         self.quarantined.clear();
-        for (module, workers) in modules.filter(|(_, workers)| *workers > 0) {
+        for (module, workers) in modules {
             self.quarantined.get_or_create(&vec![("module", module)]).set(i64::from(workers));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -139,9 +140,8 @@ fn read_rules(mut section: Section<'_>, kafka: &Properties, folder: &Path, findi
     });
     wish.finish(findings);
     for key in ["topic", "status_topic"] {
-        if section.has(key) && properties.get("bootstrap.servers").is_none() {
-            let hint = "[kafka]\n        \"bootstrap.servers\" = \"127.0.0.1:9092\"";
-            findings.wrong(section.span_of(key).as_ref(), "kafka.\"bootstrap.servers\"", "is missing", hint);
+        if section.has(key) {
+            need_servers(&properties, section.span_of(key).as_ref(), findings);
         }
     }
     let mut settings = BTreeMap::new();
@@ -404,9 +404,8 @@ fn read_sink(
 fn read_kafka(mut part: Section<'_>, kafka: &Properties, findings: &mut Findings) -> (Properties, Option<Create>) {
     let mut own = part.section("properties", findings);
     let all = kafka.with(&properties(&mut own, findings));
-    if part.is_present() && all.get("bootstrap.servers").is_none() {
-        let hint = "[kafka]\n        \"bootstrap.servers\" = \"127.0.0.1:9092\"";
-        findings.wrong(part.span(), "kafka.\"bootstrap.servers\"", "is missing", hint);
+    if part.is_present() {
+        need_servers(&all, part.span(), findings);
     }
     let mut wish = part.section("create", findings);
     let create = wish.is_present().then(|| {
@@ -418,6 +417,14 @@ fn read_kafka(mut part: Section<'_>, kafka: &Properties, findings: &mut Findings
     wish.finish(findings);
     part.finish(findings);
     (all, create)
+}
+
+/// Complains about a client, named at `span`, that would not know its cluster.
+fn need_servers(properties: &Properties, span: Option<&Range<usize>>, findings: &mut Findings) {
+    if properties.get("bootstrap.servers").is_none() {
+        let hint = "[kafka]\n        \"bootstrap.servers\" = \"127.0.0.1:9092\"";
+        findings.wrong(span, "kafka.\"bootstrap.servers\"", "is missing", hint);
+    }
 }
 
 fn properties(section: &mut Section<'_>, findings: &mut Findings) -> Properties {

@@ -176,7 +176,7 @@ impl Play {
         let Done { published, refused, took } = done;
         let (meanwhile, ms) = (received - before.received, took.as_millis());
         let (old, new) = (before.rules.generation, rules.generation);
-        let is_same = (old, before.rules.fingerprint()) == (new, rules.fingerprint());
+        let is_same = (old, &before.rules.fingerprint) == (new, &rules.fingerprint);
         let place = format!("{} partition {} offset {}", published.topic, published.partition, published.offset);
         let is_to_be_refused = act.puts.iter().all(|put| put.change == Change::Nothing);
         match refused {
@@ -185,7 +185,7 @@ impl Play {
                 let as_before = if is_same { "as before" } else { "not as before" };
                 show.aside(&format!(
                     "generation {new}, set {} {as_before}; {meanwhile} entries went through in these {ms} ms",
-                    rules.fingerprint()
+                    rules.fingerprint
                 ))?;
             }
             None => {
@@ -194,7 +194,7 @@ impl Play {
                 show.swap(Stage::Live, &self.number(), &text)?;
                 show.aside(&format!(
                     "generation {old} -> {new}, set {}: {}; {meanwhile} entries went through meanwhile",
-                    rules.fingerprint(),
+                    rules.fingerprint,
                     names(rules)
                 ))?;
             }

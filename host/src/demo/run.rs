@@ -167,7 +167,7 @@ fn show_rules(show: &mut Show<'_>, rules: &RuleSet, count: usize) -> Result<(), 
             show.say(&format!("  {} {}: {}", rule.id, rule.severity.as_str(), rule.title))?;
         }
     }
-    let (generation, set) = (rules.generation, rules.fingerprint());
+    let (generation, set) = (rules.generation, &rules.fingerprint);
     let rest = match count.saturating_sub(rules.modules.len()) {
         0 => String::new(),
         more => format!("; {more} more will follow while records flow"),

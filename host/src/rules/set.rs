@@ -11,12 +11,15 @@ use super::refusal::Refusal;
 use super::select::{Candidate, Index};
 
 /// An immutable set of modules. A worker takes one snapshot a batch, so a record meets exactly one generation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RuleSet {
     /// The number of the set, which grows with every swap; each finding carries it. See `swap` for where it comes from.
     pub generation: u64,
     /// The modules, by name, then mode.
     pub modules: Vec<Member>,
+    /// The set's identity: 12 hex digits over names, digests, settings and modes. Equal wherever the same modules are
+    /// live, whatever the generation.
+    pub fingerprint: String,
     pub(super) index: Index,
 }
 
@@ -67,6 +70,12 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
+impl Default for RuleSet {
+    fn default() -> RuleSet {
+        RuleSet { generation: 0, modules: Vec::new(), fingerprint: fingerprint(&[]), index: Index::default() }
+    }
+}
+
 impl RuleSet {
     /// Builds a set. A rule id may come from one live module only, since it is part of a finding's identity, and from
     /// one in shadow beside it: that is how a new version is compared with the old one.
@@ -83,22 +92,8 @@ impl RuleSet {
                 index.add(Candidate { module: number as u32, rule: rule_number as u32 }, rule);
             }
         }
-        Ok(RuleSet { generation, modules, index })
-    }
-
-    /// The set's identity: 12 hex digits over names, digests, settings and modes. Equal wherever the same modules are
-    /// live, whatever the generation.
-    pub fn fingerprint(&self) -> String {
-        let mut all = Vec::new();
-        for Member { module, mode } in &self.modules {
-            for part in [&module.name, &module.digest, &module.settings, mode.as_str()] {
-                all.extend_from_slice(part.as_bytes());
-                all.push(0);
-            }
-        }
-        let mut digest = super::module::digest(&all);
-        digest.truncate(12);
-        digest
+        let fingerprint = fingerprint(&modules);
+        Ok(RuleSet { generation, modules, fingerprint, index })
     }
 
     /// Loads every `*.wasm` of a folder, and single files, into one set; every module that is refused at once.
@@ -145,6 +140,19 @@ impl RuleSet {
     pub fn rules_len(&self) -> usize {
         self.modules.iter().map(|member| member.module.described.rules.len()).sum()
     }
+}
+
+fn fingerprint(modules: &[Member]) -> String {
+    let mut all = Vec::new();
+    for Member { module, mode } in modules {
+        for part in [&module.name, &module.digest, &module.settings, mode.as_str()] {
+            all.extend_from_slice(part.as_bytes());
+            all.push(0);
+        }
+    }
+    let mut digest = super::module::digest(&all);
+    digest.truncate(12);
+    digest
 }
 
 /// What marks a module's name when it runs in shadow: `NAME@shadow.wasm`, so that it can lie beside `NAME.wasm`.

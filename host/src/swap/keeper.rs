@@ -2,6 +2,7 @@
 //! there one after the other, so that on a small machine they take no more than one core from the workers, whatever is
 //! published; workers never wait for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::folder::Folder;
 use super::ledger::{Ledger, RefusedModule};
-use super::offer::Change;
+use super::offer::{Change, Key};
 use super::status::{Reporter, Status};
 use super::topic::RulesTopic;
 use crate::config::{Config, RulesConfig};
@@ -76,6 +77,8 @@ pub struct Keeper {
     /// Modules of earlier sets that some worker may have still. They are freed here, once nobody has them: to give back
     /// a module's memory takes longer than a worker has.
     retired: Vec<Arc<Module>>,
+    /// How many workers have a module in quarantine, of those that some worker has there.
+    quarantined: BTreeMap<Key, u32>,
 }
 
 impl Keeper {
@@ -134,6 +137,7 @@ impl Keeper {
             looked: Instant::now(),
             workers: config.pipelines.values().map(|pipeline| pipeline.workers).sum(),
             retired: Vec::new(),
+            quarantined: BTreeMap::new(),
         })
     }
 
@@ -177,13 +181,21 @@ impl Keeper {
             }
             changes.extend(folder.look(&self.limits));
         }
-        if !changes.is_empty() {
+        let mut is_news = !changes.is_empty();
+        if is_news {
             self.take(changes);
         }
-        let quarantined = self.ledger.running().iter();
-        self.metrics.quarantined(quarantined.map(|(key, running)| (key.to_string(), running.module.quarantined())));
+        let running = self.ledger.running().iter();
+        let quarantined = running.map(|(key, running)| (key, running.module.quarantined()));
+        let quarantined = quarantined.filter(|(_, workers)| *workers > 0).map(|(key, workers)| (key.clone(), workers));
+        let quarantined: BTreeMap<Key, u32> = quarantined.collect();
+        if quarantined != self.quarantined {
+            is_news = true;
+            self.metrics.quarantined(quarantined.iter().map(|(key, workers)| (key.to_string(), *workers)));
+            self.quarantined = quarantined;
+        }
         self.retired.retain(|module| Arc::strong_count(module) > 1);
-        self.report();
+        self.report(is_news);
     }
 
     fn take(&mut self, changes: Vec<Change>) {
@@ -192,7 +204,7 @@ impl Keeper {
             let (generation, modules, rules) = (set.generation, set.modules.len(), set.rules_len());
             self.metrics.rule_set(&set);
             self.metrics.swapped();
-            let fingerprint = set.fingerprint();
+            let fingerprint = set.fingerprint.clone();
             let before = self.rules.load_full();
             let is_in =
                 |module: &Arc<Module>, set: &RuleSet| set.modules.iter().any(|m| Arc::ptr_eq(&m.module, module));
@@ -215,10 +227,12 @@ impl Keeper {
         self.metrics.refused_modules(self.ledger.refused().values());
     }
 
-    fn report(&mut self) {
-        let Some(reporter) = &mut self.reporter else { return };
-        let seen = self.topic.as_ref().map(|topic| topic.seen().clone()).unwrap_or_default();
-        let set = self.rules.load();
-        reporter.report(Status::of(&self.instance, self.started_ms, &set, &self.ledger, seen));
+    fn report(&mut self, is_news: bool) {
+        let Keeper { reporter, topic, rules, ledger, instance, started_ms, .. } = self;
+        let Some(reporter) = reporter else { return };
+        reporter.report(is_news, || {
+            let seen = topic.as_ref().map(|topic| topic.seen().clone()).unwrap_or_default();
+            Status::of(instance, *started_ms, &rules.load(), ledger, seen)
+        });
     }
 }

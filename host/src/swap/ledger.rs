@@ -215,13 +215,8 @@ impl Ledger {
         let mut wanted: Vec<(Key, Running)> = Vec::new();
         let mut next: BTreeMap<Key, Running> = BTreeMap::new();
         for key in keys {
-            let (first, second) = match self.topic.get(key) {
-                Some(entry) => (entry, self.folder.get(key)),
-                None => match self.folder.get(key) {
-                    Some(entry) => (entry, None),
-                    None => continue,
-                },
-            };
+            let mut entries = [self.topic.get(key), self.folder.get(key)].into_iter().flatten();
+            let (Some(first), second) = (entries.next(), entries.next()) else { continue };
             let running = self.running.get(key);
             if let Some(running) = running {
                 next.insert(key.clone(), running.clone());

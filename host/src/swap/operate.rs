@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ledger::RefusedModule;
 use super::offer::Key;
 use super::status::{SILENT_MAX, Status};
-use super::topic::{AUTHOR, DIGEST, MODE, NOTE, SETTINGS};
+use super::topic::{AUTHOR, DIGEST, MODE, NOTE, SETTINGS, key_of};
 use crate::config::Config;
 use crate::kafka::{KafkaError, TopicMessage, TopicReader, TopicWriter, WriteError};
 use crate::pipeline::now_ms;
@@ -197,10 +197,7 @@ pub fn promote(
 /// What the rules topic holds and what the fleet says. Without a status topic no instance is listed.
 pub fn list(config: &Config) -> Result<Listing, OperateError> {
     let listed = |(text, message): (String, TopicMessage)| {
-        let mut key = Key::parse(&text);
-        if message.header(MODE) == Some(Mode::Shadow.as_str()) {
-            key.mode = Mode::Shadow;
-        }
+        let key = key_of(&text, &message);
         let header = |name: &str| message.header(name).unwrap_or_default().to_owned();
         let (settings, author, note) = (message.header(SETTINGS).map(str::to_owned), header(AUTHOR), header(NOTE));
         let value = message.value.unwrap_or_default();

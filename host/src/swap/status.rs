@@ -40,7 +40,7 @@ pub struct Status {
     pub time_ms: i64,
     /// The generation of its rule set.
     pub generation: u64,
-    /// The identity of its rule set; see [`RuleSet::fingerprint`].
+    /// The identity of its rule set; see `RuleSet`.
     pub set: String,
     /// How far it has read the rules topic: the next offset of each partition.
     pub seen: BTreeMap<i32, i64>,
@@ -100,7 +100,7 @@ impl Status {
             started_ms,
             time_ms: now_ms(),
             generation: set.generation,
-            set: set.fingerprint(),
+            set: set.fingerprint.clone(),
             seen,
             modules_len: ledger.running().len(),
             modules: ledger.running().iter().take(LISTED_MAX).map(module).collect(),
@@ -113,28 +113,25 @@ impl Status {
 pub(super) struct Reporter {
     writer: TopicWriter,
     instance: String,
-    last: Option<Status>,
-    said: Instant,
+    /// None before the first word.
+    said: Option<Instant>,
 }
 
 impl Reporter {
     pub(super) fn new(properties: &Properties, topic: &str, instance: &str) -> Result<Reporter, KafkaError> {
         let writer = TopicWriter::new(properties, topic, &format!("trailhound-status-{instance}"))?;
-        Ok(Reporter { writer, instance: instance.to_owned(), last: None, said: Instant::now() })
+        Ok(Reporter { writer, instance: instance.to_owned(), said: None })
     }
 
-    /// Says `status` if it has news, or if it is time.
-    pub(super) fn report(&mut self, status: Status) {
-        let is_news =
-            self.last.as_ref().is_none_or(|last| Status { time_ms: status.time_ms, ..last.clone() } != status);
-        if is_news || self.said.elapsed() > BEAT {
-            self.said = Instant::now();
-            if let Ok(text) = serde_json::to_vec(&status)
+    /// Says what `status` gives if it has news, or if it is time.
+    pub(super) fn report(&mut self, is_news: bool, status: impl FnOnce() -> Status) {
+        if is_news || self.said.is_none_or(|said| said.elapsed() > BEAT) {
+            self.said = Some(Instant::now());
+            if let Ok(text) = serde_json::to_vec(&status())
                 && let Err(error) = self.writer.queue(self.instance.as_bytes(), Some(&text), &[])
             {
                 tracing::warn!("status not written: {error}");
             }
-            self.last = Some(status);
         }
         for (_, error) in self.writer.failures() {
             tracing::warn!("status not written: {error}");

@@ -134,18 +134,21 @@ fn in_order(last: BTreeMap<Key, Change>) -> Vec<Change> {
     changes
 }
 
+/// What a message with the key `text` is about. The mode stands in the key, or in a header.
+pub(super) fn key_of(text: &str, message: &TopicMessage) -> Key {
+    let key = Key::parse(text);
+    let is_shadow = message.header(MODE) == Some(Mode::Shadow.as_str());
+    if is_shadow { Key { mode: Mode::Shadow, ..key } } else { key }
+}
+
 /// A message of the rules topic. What is wrong with it becomes a refusal, which is shown like any other.
 fn change(topic: &str, message: TopicMessage, bytes_max: usize) -> Change {
     let place = Place::Topic { topic: topic.to_owned(), partition: message.partition, offset: message.offset };
     let text = String::from_utf8_lossy(message.key.as_deref().unwrap_or_default()).into_owned();
-    let mut key = Key::parse(&text);
+    let key = key_of(&text, &message);
     let wrong_mode = match message.header(MODE) {
-        None => None,
+        None | Some("shadow") => None,
         Some("live") => (key.mode == Mode::Shadow).then_some("live"),
-        Some("shadow") => {
-            key.mode = Mode::Shadow;
-            None
-        }
         Some(other) => Some(other),
     };
     if message.value.is_none() {
