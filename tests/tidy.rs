@@ -92,6 +92,7 @@ fn only_sources_and_sinks_know_librdkafka() {
         "host/src/kafka/producer.rs",
         "host/src/kafka/properties.rs",
         "host/src/kafka/reader.rs",
+        "host/src/kafka/reports.rs",
         "host/src/kafka/transaction.rs",
         "host/src/kafka/writer.rs",
         "host/src/sink/kafka.rs",

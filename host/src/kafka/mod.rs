@@ -7,6 +7,7 @@ mod message;
 mod producer;
 mod properties;
 mod reader;
+mod reports;
 mod transaction;
 mod writer;
 
@@ -15,6 +16,7 @@ pub use context::{Events, log};
 pub(crate) use message::{is_refusal, record};
 pub use properties::Properties;
 pub use reader::{TopicMessage, TopicReader};
+pub(crate) use reports::{Reports, idempotent};
 pub(crate) use transaction::offset_list;
 pub use transaction::{Membership, Offsets, Transaction, TransactionError, Turn};
 pub use writer::{TopicWriter, WriteError};

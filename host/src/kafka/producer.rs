@@ -11,16 +11,8 @@ use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use sha2::{Digest as _, Sha256};
 
 use super::message::is_refusal;
+use super::reports::DEFAULTS;
 use super::{Events, Properties};
-
-/// Defaults that differ from librdkafka's, as those of the sink without transactions.
-const DEFAULTS: [(&str, &str); 5] = [
-    ("linger.ms", "1"),
-    ("compression.type", "zstd"),
-    ("message.max.bytes", "100000000"),
-    ("reconnect.backoff.max.ms", "2000"),
-    ("statistics.interval.ms", "0"),
-];
 
 /// `transaction.timeout.ms` unless told otherwise: short, because what a killed worker left open holds its readers up
 /// until then.

@@ -1,18 +1,15 @@
 //! Sends single messages to a topic and knows what became of each: for topics that are written rarely, and for replays.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::check::KafkaError;
-use super::context::{Events, log};
 use super::properties::Properties;
+use super::reports::{Reports, idempotent};
 
 /// Why a message was not, or perhaps not, written.
 #[derive(Debug, thiserror::Error)]
@@ -57,27 +54,9 @@ pub struct TopicWriter {
     failed: Vec<(usize, WriteError)>,
 }
 
-type Report = (usize, Result<(i32, i64), ClientError>);
-
-/// Collects acknowledgements. They arrive within `poll`, on the caller's own thread; the lock only satisfies the
-/// compiler.
-#[derive(Default)]
-struct Reports {
-    events: Events,
-    reports: Mutex<Vec<Report>>,
-}
-
-/// As the Kafka sink's, and the partitioner of the Java clients: whoever writes a key of a compacted topic with other
-/// tools must meet the same partition, or both messages stay.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("linger.ms", "1"),
-    ("compression.type", "zstd"),
-    ("message.timeout.ms", "30000"),
-    // Large, so that only the topic's limit decides.
-    ("message.max.bytes", "100000000"),
-    ("reconnect.backoff.max.ms", "2000"),
-    ("partitioner", "murmur2_random"),
-];
+/// The partitioner of the Java clients: whoever writes a key of a compacted topic with other tools must meet the same
+/// partition, or both messages stay.
+const DEFAULTS: [(&str, &str); 1] = [("partitioner", "murmur2_random")];
 
 /// How long one poll for acknowledgements may take.
 const POLL: Duration = Duration::from_millis(20);
@@ -85,32 +64,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Failures that nobody has asked for are kept up to this count; then the oldest go.
 const FAILED_MAX: usize = 100_000;
 
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: ClientError, reason: &str) {
-        self.events.note(&error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
-        let report = match result {
-            Ok(message) => Ok((message.partition(), message.offset())),
-            Err((error, _)) => Err(error.clone()),
-        };
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((ticket, report));
-    }
-}
-
 impl TopicWriter {
     /// A writer to `topic`. It connects in the background.
     pub fn new(properties: &Properties, topic: &str, client_id: &str) -> Result<TopicWriter, KafkaError> {
-        let producer = producer(properties, client_id)
+        let producer = idempotent(properties, &DEFAULTS, client_id)
             .map_err(|error| KafkaError::Client { key: "kafka".to_owned(), cause: error.to_string() })?;
         Ok(TopicWriter {
             producer,
@@ -163,7 +120,7 @@ impl TopicWriter {
         let failed = |error| WriteError::Failed { topic: self.topic.clone(), error };
         if self.producer.client().fatal_error().is_some() {
             // An idempotent producer that has lost its place takes no more messages.
-            self.producer = producer(&self.properties, &self.client_id).map_err(failed)?;
+            self.producer = idempotent(&self.properties, &DEFAULTS, &self.client_id).map_err(failed)?;
             let error = ClientError::MessageProduction(RDKafkaErrorCode::Fatal);
             for (ticket, _) in std::mem::take(&mut self.pending) {
                 self.failed.push((ticket, failed(error.clone())));
@@ -213,10 +170,8 @@ impl TopicWriter {
     /// Takes acknowledgements in. Gives the one of `wanted` if it is among them; failures of all others are kept.
     fn collect(&mut self, timeout: Duration, wanted: Option<usize>) -> Option<Result<(i32, i64), WriteError>> {
         self.producer.poll(timeout);
-        let reports =
-            std::mem::take(&mut *self.producer.context().reports.lock().unwrap_or_else(PoisonError::into_inner));
         let mut found = None;
-        for (ticket, report) in reports {
+        for (ticket, report) in self.producer.context().take() {
             // A ticket that was given up has been reported.
             let Some(bytes) = self.pending.remove(&ticket) else { continue };
             let report = report.map_err(|error| write_error(&self.topic, bytes, error));
@@ -245,9 +200,4 @@ fn write_error(topic: &str, bytes: usize, error: ClientError) -> WriteError {
         ) => WriteError::TooLarge { topic, bytes },
         _ => WriteError::Failed { topic, error },
     }
-}
-
-fn producer(properties: &Properties, client_id: &str) -> Result<BaseProducer<Reports>, ClientError> {
-    let fixed = [("acks", "all"), ("enable.idempotence", "true"), ("client.id", client_id)];
-    properties.client(&DEFAULTS, &fixed).create_with_context(Reports::default())
 }

@@ -1,16 +1,12 @@
 //! The Kafka sink: an idempotent producer that waits for all in-sync replicas.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::{Outgoing, Refused, SinkError, Wait};
-use crate::kafka::{Events, Properties, is_refusal, record};
+use crate::kafka::{Properties, Reports, idempotent, is_refusal, record};
 
 /// A Kafka sink as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,18 +16,6 @@ pub struct KafkaSinkConfig {
     /// All librdkafka properties: `[kafka]` with the sink's own on top.
     pub properties: Properties,
 }
-
-/// Defaults that differ from librdkafka's. `message.timeout.ms` is short because messages that time out are sent again
-/// by [`KafkaSink::deliver`], which tells about it; the client's own `message.max.bytes` is large so that only the
-/// topic's limit decides.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("linger.ms", "1"),
-    ("compression.type", "zstd"),
-    ("message.timeout.ms", "30000"),
-    ("message.max.bytes", "100000000"),
-    ("reconnect.backoff.max.ms", "2000"),
-    ("statistics.interval.ms", "0"),
-];
 
 /// How long one poll for acknowledgements takes, always: it returns at its end, whatever has come. So this is what a
 /// delivery takes longer than its acknowledgement.
@@ -45,39 +29,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// A producer for one topic, owned by one worker.
 pub struct KafkaSink {
-    producer: BaseProducer<Context>,
+    producer: BaseProducer<Reports>,
     config: KafkaSinkConfig,
     client_id: String,
-}
-
-/// Collects acknowledgements. They arrive within `poll`, on the worker's own thread; the lock only satisfies the
-/// compiler.
-#[derive(Default)]
-struct Context {
-    events: Events,
-    reports: Mutex<Vec<(usize, Result<(), RDKafkaErrorCode>)>>,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::kafka::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.note(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        let report = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
-        };
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, report));
-    }
 }
 
 impl KafkaSink {
@@ -182,11 +136,10 @@ impl KafkaSink {
 
     fn collect(&self, timeout: Duration, waiting: &mut usize, failed: &mut Vec<(usize, RDKafkaErrorCode)>) {
         self.producer.poll(timeout);
-        let mut reports = self.producer.context().reports.lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, report) in reports.drain(..) {
+        for (index, report) in self.producer.context().take() {
             *waiting = waiting.saturating_sub(1);
-            if let Err(code) = report {
-                failed.push((index, code));
+            if let Err(error) = report {
+                failed.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
             }
         }
     }
@@ -203,11 +156,7 @@ impl KafkaSink {
     }
 }
 
-fn producer(config: &KafkaSinkConfig, client_id: &str) -> Result<BaseProducer<Context>, SinkError> {
-    let fixed = [("acks", "all"), ("enable.idempotence", "true"), ("client.id", client_id)];
-    config
-        .properties
-        .client(&DEFAULTS, &fixed)
-        .create_with_context(Context::default())
+fn producer(config: &KafkaSinkConfig, client_id: &str) -> Result<BaseProducer<Reports>, SinkError> {
+    idempotent(&config.properties, &[], client_id)
         .map_err(|error| SinkError::Client { topic: config.topic.clone(), error })
 }
