@@ -1,13 +1,13 @@
 //! `trailhound dead-letters list | replay`: what could not be evaluated, and its way back.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::validate::unusable;
 use super::{Failure, print};
 use crate::config::{self, PipelineConfig, SinkConfig};
@@ -159,7 +159,10 @@ fn each(
                 }
             }
         }
-        progress.show(read, letters);
+        progress.show(|| {
+            let unit = if matches!(letters, Letters::File(..)) { "bytes" } else { "letters" };
+            format!("{read} letters read, {} {unit} left", letters.left())
+        });
     }
     progress.clear();
     Ok((read, unreadable))
@@ -335,31 +338,5 @@ fn replay(which: &Which, dry_run: bool, limit: Option<u64>) -> Result<(), Failur
             "{count} letters are too large for their topic\nhint: raise its max.message.bytes and run it again: \
              a record that is evaluated twice makes the same findings"
         ))),
-    }
-}
-
-/// A line on a terminal that is written over; nothing in a pipe.
-struct Progress {
-    on: bool,
-    shown: Instant,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress { on: std::io::stderr().is_terminal(), shown: Instant::now() }
-    }
-
-    fn show(&mut self, read: u64, letters: &Letters) {
-        if self.on && self.shown.elapsed() > Duration::from_millis(250) {
-            self.shown = Instant::now();
-            let unit = if matches!(letters, Letters::File(..)) { "bytes" } else { "letters" };
-            let _ = write!(std::io::stderr(), "\r\x1b[K{read} letters read, {} {unit} left", letters.left());
-        }
-    }
-
-    fn clear(&self) {
-        if self.on {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
     }
 }

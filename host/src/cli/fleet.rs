@@ -1,13 +1,13 @@
 //! `trailhound rule publish | retract | promote | list`: an operator's tools for a fleet that follows the rules topic.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Failure, print};
+use super::progress::Progress;
+use super::{Failure, print, refused_file};
 use crate::config::{self, Config};
 use crate::rules::{self, Engine, Mode};
 use crate::swap::{self, Key, Listing, OperateError, Publish, Published, Status};
@@ -85,10 +85,8 @@ pub(super) fn publish(engine: &Engine, args: &PublishArgs) -> Result<(), Failure
     let name = args.name.clone().unwrap_or(stem);
     let key = Key { name, mode: mode(args.shadow || named_shadow == Mode::Shadow) };
     let settings = args.settings.as_deref().map(settings).transpose()?;
-    let bytes = rules::read_module(&args.file, &config.limits.rules).map_err(|refusal| {
-        let (file, step, hint) = (args.file.display(), refusal.step(), refusal.hint());
-        Failure::usage(format!("{file}: refused at step `{step}`: {refusal}\nhint: {hint}"))
-    })?;
+    let bytes =
+        rules::read_module(&args.file, &config.limits.rules).map_err(|refusal| refused_file(&args.file, &refusal))?;
     let (author, note) = (args.writing.author(), args.writing.note.clone());
     let published = swap::publish(&config, engine, &Publish { key, bytes, settings, author, note }).map_err(failure)?;
     args.writing.finish(&config, &published, "published")
@@ -160,16 +158,10 @@ impl Writing {
     fn finish(&self, config: &Config, published: &Published, done: &str) -> Result<(), Failure> {
         let mut instances = None;
         if let Some(seconds) = self.wait {
-            let terminal = std::io::stderr().is_terminal();
-            let mut told = |have: usize, all: usize| {
-                if terminal {
-                    let _ = write!(std::io::stderr(), "\r\x1b[K{have} of {all} instances have it");
-                }
-            };
+            let mut progress = Progress::new();
+            let mut told = |have: usize, all: usize| progress.show(|| format!("{have} of {all} instances have it"));
             let waited = swap::wait(config, published, Duration::from_secs(seconds), &mut told);
-            if terminal {
-                let _ = write!(std::io::stderr(), "\r\x1b[K");
-            }
+            progress.clear();
             instances = Some(waited.map_err(failure)?);
         }
         if self.common.json {

@@ -4,6 +4,7 @@ mod dead_letters;
 mod demo;
 mod fleet;
 mod log;
+mod progress;
 mod rule;
 mod run;
 mod scan;
@@ -11,10 +12,12 @@ mod validate;
 
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::rules::Refusal;
 
 /// Exit code of a failure at run time.
 const FAILURE: u8 = 1;
@@ -134,6 +137,12 @@ fn print(text: impl Display) -> Result<(), Failure> {
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
         .map_err(|error| Failure::new(format!("standard output: {error}")))
+}
+
+/// A module's file that was refused.
+fn refused_file(file: &Path, refusal: &Refusal) -> Failure {
+    let (file, step, hint) = (file.display(), refusal.step(), refusal.hint());
+    Failure::usage(format!("{file}: refused at step `{step}`: {refusal}\nhint: {hint}"))
 }
 
 /// All modules that were refused, each with its step and a hint.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, fleet, print};
+use super::{Failure, fleet, print, refused_file};
 use crate::rules::contract::{self, Rule};
 use crate::rules::{self, BuildError, Engine, Module, RuleLimits};
 
@@ -97,12 +97,9 @@ fn build(engine: &Engine, dir: &Path, out: Option<&Path>) -> Result<rules::Built
 fn open(engine: &Engine, file: &Path) -> Result<Module, Failure> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     let limits = RuleLimits::default();
-    rules::read_module(file, &limits).and_then(|bytes| Module::open(engine, &name, &bytes, "{}", &limits)).map_err(
-        |refusal| {
-            let (file, step, hint) = (file.display(), refusal.step(), refusal.hint());
-            Failure::usage(format!("{file}: refused at step `{step}`: {refusal}\nhint: {hint}"))
-        },
-    )
+    rules::read_module(file, &limits)
+        .and_then(|bytes| Module::open(engine, &name, &bytes, "{}", &limits))
+        .map_err(|refusal| refused_file(file, &refusal))
 }
 
 fn test(engine: &Engine, path: &Path, json: bool) -> Result<(), Failure> {

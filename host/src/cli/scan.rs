@@ -1,6 +1,6 @@
 //! `trailhound scan`: the engine over files and folders.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{Failure, refused};
 use crate::counts::{Counts, total};
 use crate::detect::DetectLimits;
@@ -75,8 +76,10 @@ pub(super) fn scan(args: &Args) -> Result<(), Failure> {
         shutdown: Arc::new(Shutdown::new(Duration::ZERO)),
     };
     let started = Instant::now();
-    let mut progress = Progress::new(started);
-    let counts = pipeline::run(&shared, &mut source, &mut delivery, |source, counts| progress.show(source, counts));
+    let mut progress = Progress::new();
+    let counts = pipeline::run(&shared, &mut source, &mut delivery, |source, counts| {
+        progress.show(|| so_far(source, counts, started));
+    });
     progress.clear();
     let counts = counts.map_err(Failure::new)?;
     finish(&counts, &source, &delivery, report, started.elapsed())
@@ -166,40 +169,17 @@ fn load_rules(named: &[PathBuf], engine: &Engine, limits: &DetectLimits) -> Resu
     Ok(set)
 }
 
-/// A line on a terminal that is written over; nothing in a pipe.
-struct Progress {
-    on: bool,
-    started: Instant,
-    shown: Instant,
-}
-
-impl Progress {
-    fn new(started: Instant) -> Progress {
-        Progress { on: std::io::stderr().is_terminal(), started, shown: started }
-    }
-
-    fn show(&mut self, source: &Source, counts: &Counts) {
-        if !self.on || self.shown.elapsed() < Duration::from_millis(250) {
-            return;
-        }
-        self.shown = Instant::now();
-        let Source::File(source) = source else { return };
-        let done = source.progress();
-        let rate = counts.received as f64 / self.started.elapsed().as_secs_f64();
-        let _ = write!(
-            std::io::stderr(),
-            "\r\x1b[K{} of {} files, {:.0} MB, {} entries ({rate:.0}/s), {} findings",
-            done.files_done,
-            done.files,
-            done.bytes as f64 / 1e6,
-            counts.received,
-            total(&counts.findings),
-        );
-    }
-
-    fn clear(&self) {
-        if self.on {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
+/// How far it is, for a person.
+fn so_far(source: &Source, counts: &Counts, started: Instant) -> String {
+    let Source::File(source) = source else { return String::new() };
+    let done = source.progress();
+    let rate = counts.received as f64 / started.elapsed().as_secs_f64();
+    format!(
+        "{} of {} files, {:.0} MB, {} entries ({rate:.0}/s), {} findings",
+        done.files_done,
+        done.files,
+        done.bytes as f64 / 1e6,
+        counts.received,
+        total(&counts.findings),
+    )
 }
