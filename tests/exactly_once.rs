@@ -24,9 +24,7 @@ enum Protocol {
 /// Small batches, so that whatever happens finds one in hand, and transactions that last no longer than `timeout_ms`.
 fn config(kafka: &Kafka, name: &str, protocol: Protocol, timeout_ms: u32) -> Config {
     let mut config = Config::new(&kafka.bootstrap(), name);
-    for part in ["cloudtrail", "findings", "dead"] {
-        kafka.client().create_topic(&format!("{name}.{part}"), 4, &[]);
-    }
+    kafka.client().create_topics(name, 4, &[]);
     let options = match protocol {
         Protocol::Classic => {
             r#"properties = { "session.timeout.ms" = "1000", "heartbeat.interval.ms" = "200", "max.poll.interval.ms" = "2000" }"#

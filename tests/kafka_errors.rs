@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use harness::child::tail;
 use harness::findings;
-use harness::kafka::{Client, Kafka, Outgoing, PASSWORD, USER, free_port};
+use harness::kafka::{Kafka, Outgoing, PASSWORD, USER, free_port};
 use harness::records::{Records, finding_of, findings_of};
 use harness::trailhound::{Config, Trailhound};
 
@@ -24,12 +24,6 @@ fn check_refused(config: &Config, code: i32, expect: &[&str]) -> String {
         assert!(log.contains(text), "no `{text}` in\n{}", tail(&log));
     }
     log
-}
-
-fn create_topics(client: &Client, name: &str) {
-    for part in ["cloudtrail", "findings", "dead"] {
-        client.create_topic(&format!("{name}.{part}"), 4, &[]);
-    }
 }
 
 /// One message for each record.
@@ -58,7 +52,7 @@ fn topics_that_do_not_exist_are_all_named() {
 fn a_findings_topic_that_was_deleted_is_named() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    create_topics(&client, "deleted");
+    client.create_topics("deleted", 4, &[]);
     let config = Config::new(&kafka.bootstrap(), "deleted");
     Trailhound::ready(&config).stop();
     client.delete_topic("deleted.findings");
@@ -76,7 +70,7 @@ fn a_broker_that_is_not_there_is_named() {
 fn a_login_that_is_refused_says_so_and_the_right_one_works() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    create_topics(&client, "login");
+    client.create_topics("login", 4, &[]);
     let config = Config::new(&kafka.bootstrap_sasl(), "login")
         .property("security.protocol", "SASL_PLAINTEXT")
         .property("sasl.mechanism", "PLAIN")

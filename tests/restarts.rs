@@ -19,12 +19,6 @@ fn config(kafka: &Kafka, name: &str) -> Config {
     config
 }
 
-fn create_topics(client: &Client, name: &str) {
-    for part in ["cloudtrail", "findings", "dead"] {
-        client.create_topic(&format!("{name}.{part}"), 4, &[]);
-    }
-}
-
 /// Every record below the committed offsets that must fire has its finding in the topic. Called while no program runs.
 #[track_caller]
 fn assert_committed_was_delivered(client: &Client, name: &str) {
@@ -57,7 +51,7 @@ fn assert_committed_was_delivered(client: &Client, name: &str) {
 fn a_stop_in_the_middle_and_a_new_start_neither_lose_nor_repeat() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    create_topics(&client, "middle");
+    client.create_topics("middle", 4, &[]);
     let config = config(kafka, "middle");
     let load = Load::start(client.clone(), "middle.cloudtrail", 21);
     let mut received = 0;
@@ -83,7 +77,7 @@ fn a_stop_in_the_middle_and_a_new_start_neither_lose_nor_repeat() {
 fn kill_9_under_load_loses_nothing() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    create_topics(&client, "kill");
+    client.create_topics("kill", 4, &[]);
     let config = config(kafka, "kill");
     let load = Load::start(client.clone(), "kill.cloudtrail", 22);
     for round in 1..=5 {
@@ -105,7 +99,7 @@ fn kill_9_under_load_loses_nothing() {
 fn two_programs_share_a_group_and_one_leaves() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    create_topics(&client, "two");
+    client.create_topics("two", 4, &[]);
     let config = config(kafka, "two");
     let mut first = Trailhound::ready(&config);
     let load = Load::start(client.clone(), "two.cloudtrail", 23);
@@ -130,7 +124,7 @@ fn two_programs_share_a_group_and_one_leaves() {
 fn the_broker_is_killed_and_comes_back_and_the_program_goes_on_by_itself() {
     let Some(mut kafka) = Kafka::start() else { return };
     let client = kafka.client();
-    create_topics(&client, "broker");
+    client.create_topics("broker", 4, &[]);
     let config = config(&kafka, "broker");
     let mut program = Trailhound::ready(&config);
     let load = Load::start(client.clone(), "broker.cloudtrail", 24);
@@ -161,7 +155,7 @@ fn the_broker_is_killed_and_comes_back_and_the_program_goes_on_by_itself() {
 fn an_outage_longer_than_the_session_does_not_stop_the_program_for_good() {
     let Some(mut kafka) = Kafka::start() else { return };
     let client = kafka.client();
-    create_topics(&client, "outage");
+    client.create_topics("outage", 4, &[]);
     let mut program = Trailhound::ready(&config(&kafka, "outage"));
     let load = Load::start(client.clone(), "outage.cloudtrail", 25);
     for round in 1..=3 {

@@ -21,9 +21,17 @@ fn config(kafka: &Kafka, name: &str) -> Config {
 }
 
 fn create_topics(client: &Client, name: &str) {
-    for part in ["cloudtrail", "findings", "dead", "shadow"] {
-        client.create_topic(&format!("{name}.{part}"), 4, &[]);
-    }
+    client.create_topics(name, 4, &[]);
+    client.create_topic(&format!("{name}.shadow"), 4, &[]);
+}
+
+/// Starts the program, whose rules topic is empty, and waits until it waits for a module.
+fn waiting(config: &Config) -> Trailhound {
+    let mut program = Trailhound::start(config);
+    program.until("the program to wait", |program| {
+        program.stderr().contains("waiting for the first module").then_some(())
+    });
+    program
 }
 
 /// Writes a module into the folder of a program.
@@ -82,11 +90,8 @@ fn a_module_is_published_to_three_processes_replaced_and_retracted() {
     create_topics(&client, "fleet");
     let config = config(kafka, "fleet");
     // Without a module there is nothing to detect with, so nothing is received yet.
-    let mut first = Trailhound::start(&config);
     fire(&client, "fleet", "e1");
-    first.until("the program to wait", |program| {
-        program.stderr().contains("waiting for the first module").then_some(())
-    });
+    let mut first = waiting(&config);
     assert_eq!(client.committed("fleet", "fleet.cloudtrail"), [None; 4]);
     publish(&first, "probe", &versioned("P", "1.0.0"), &[]).well();
     client.until_committed("fleet", "fleet.cloudtrail");
@@ -144,10 +149,7 @@ fn what_is_bad_is_refused_and_the_running_set_stays() {
     let client = kafka.client();
     create_topics(&client, "bad");
     let config = config(kafka, "bad");
-    let mut program = Trailhound::start(&config);
-    program.until("the program to wait", |program| {
-        program.stderr().contains("waiting for the first module").then_some(())
-    });
+    let mut program = waiting(&config);
     publish(&program, "probe", &versioned("P", "1.0.0"), &[]).well();
     program.until("ready", |program| matches!(program.page("/readyz"), Some((200, _))).then_some(()));
 
@@ -213,10 +215,7 @@ fn a_module_runs_in_shadow_beside_the_live_one_until_it_is_promoted() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
     create_topics(&client, "shade");
-    let mut program = Trailhound::start(&config(kafka, "shade"));
-    program.until("the program to wait", |program| {
-        program.stderr().contains("waiting for the first module").then_some(())
-    });
+    let mut program = waiting(&config(kafka, "shade"));
     publish(&program, "probe", &versioned("P", "1.0.0"), &[]).well();
     let trapping = versioned("P", "2.0.0").with("evil", "unreachable");
     publish(&program, "probe", &trapping, &["--shadow"]).well();
@@ -306,10 +305,7 @@ fn a_module_that_keeps_failing_is_set_aside_and_comes_back() {
     create_topics(&client, "aside");
     let mut config = config(kafka, "aside");
     config.more += "\n[limits.rules]\nfailures_in_row_max = 3\nquarantine_ms_min = 1000";
-    let mut program = Trailhound::start(&config);
-    program.until("the program to wait", |program| {
-        program.stderr().contains("waiting for the first module").then_some(())
-    });
+    let mut program = waiting(&config);
     publish(&program, "probe", &versioned("P", "1.0.0").with("evil", "unreachable"), &[]).well();
     publish(&program, "good", &Guest::new("GOOD"), &[]).well();
     let send = |kinds: &[(&str, &str)]| {

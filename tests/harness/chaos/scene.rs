@@ -49,9 +49,7 @@ impl<'a> Scene<'a> {
     ) -> Scene<'a> {
         let name = format!("{row}.{}", delivery.name());
         let client = cluster.client();
-        for part in ["cloudtrail", "findings", "dead"] {
-            client.create_topic(&format!("{name}.{part}"), PARTITIONS, &[OPEN]);
-        }
+        client.create_topics(&name, PARTITIONS, &[OPEN]);
         let plan = Arc::new(Plan::new(measure.seed));
         let audit = Audit::new(&client, &name, Arc::clone(&plan));
         let random = Random::new(measure.seed);

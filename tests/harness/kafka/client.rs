@@ -93,6 +93,13 @@ impl Client {
         config
     }
 
+    /// Creates the topics of a pipeline, as `Config::new` names them.
+    pub fn create_topics(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        for part in ["cloudtrail", "findings", "dead"] {
+            self.create_topic(&format!("{name}.{part}"), partitions, settings);
+        }
+    }
+
     /// Creates a topic with settings such as `("compression.type", "zstd")`.
     pub fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replication));
