@@ -89,6 +89,7 @@ fn only_sources_and_sinks_know_librdkafka() {
         "host/src/kafka/context.rs",
         "host/src/kafka/message.rs",
         "host/src/kafka/mod.rs",
+        "host/src/kafka/offsets.rs",
         "host/src/kafka/producer.rs",
         "host/src/kafka/properties.rs",
         "host/src/kafka/reader.rs",

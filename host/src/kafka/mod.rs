@@ -4,6 +4,7 @@
 mod check;
 mod context;
 mod message;
+mod offsets;
 mod producer;
 mod properties;
 mod reader;
@@ -14,11 +15,12 @@ mod writer;
 pub use check::{Create, KafkaError, Topic, check};
 pub use context::{Events, log};
 pub(crate) use message::{is_refusal, record};
+pub(crate) use offsets::offset_list;
+pub use offsets::{Membership, Offsets};
 pub use properties::Properties;
 pub use reader::{TopicMessage, TopicReader};
 pub(crate) use reports::{Reports, idempotent};
-pub(crate) use transaction::offset_list;
-pub use transaction::{Membership, Offsets, Transaction, TransactionError, Turn};
+pub use transaction::{Transaction, TransactionError, Turn};
 pub use writer::{TopicWriter, WriteError};
 
 /// librdkafka's version in words, for `--version`.

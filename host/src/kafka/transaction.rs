@@ -8,21 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ThreadedProducer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Properties;
 use super::message::{is_refusal, record};
+use super::offsets::{self, Membership, Offsets};
 use super::producer::{Context, Identity, TIMEOUT_MS, identity, producer};
 use crate::sink::Outgoing;
-
-/// The group's word on the membership of a consumer: generation, member, instance.
-pub type Membership = ConsumerGroupMetadata;
-
-/// Offsets by topic and partition: the next that is to be read.
-pub type Offsets = HashMap<(Arc<str>, i32), i64>;
 
 /// One turn of waiting, in which the caller keeps the source alive. False when it will not wait any longer.
 pub type Turn<'a> = &'a mut dyn FnMut() -> bool;
@@ -31,10 +24,7 @@ pub type Turn<'a> = &'a mut dyn FnMut() -> bool;
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a call into librdkafka may block before the source is kept alive. What is not done then goes on.
-const STEP: Duration = Duration::from_millis(300);
-
-/// How long the group's coordinator may take for offsets. The call cannot be taken up again: the transaction is aborted.
-const OFFSETS_MAX: Duration = Duration::from_secs(5);
+pub(super) const STEP: Duration = Duration::from_millis(300);
 
 /// From when on it is told that acknowledgements are waited for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
@@ -88,7 +78,7 @@ pub struct Transaction {
 }
 
 struct State {
-    producer: ThreadedProducer<Context>,
+    producer: Arc<ThreadedProducer<Context>>,
     /// Whether the id is taken: open transactions of predecessors are over, and they are fenced.
     ready: bool,
     open: Option<Open>,
@@ -121,6 +111,7 @@ impl Transaction {
         let timeout = Duration::from_millis(timeout_ms.parse().unwrap_or_default());
         let state = State {
             producer: producer(properties, id, timeout)
+                .map(Arc::new)
                 .map_err(|error| TransactionError::Client { id: id.to_owned(), error })?,
             ready: false,
             open: None,
@@ -202,11 +193,13 @@ impl Transaction {
         let mut state = self.state();
         let State { producer, open, .. } = &mut *state;
         let Some(open) = open else { return Ok(()) };
-        let Some(member) = open.member.as_ref().filter(|_| !open.spoiled) else {
+        let Some(member) = open.member.take().filter(|_| !open.spoiled) else {
             return Err(self.again(&mut state, "a message was refused".to_owned(), turn));
         };
-        if let Err(error) = producer.send_offsets_to_transaction(&offset_list(offsets), member, OFFSETS_MAX) {
-            return Err(self.failed(&mut state, error, turn));
+        match offsets::send(producer, offsets, member, turn) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(self.failed(&mut state, error, turn)),
+            None => return Err(self.renew(&mut state, "the offsets have no answer")),
         }
         self.acknowledged(&mut state, turn)?;
         loop {
@@ -438,14 +431,20 @@ impl Transaction {
         }
         state.late = late;
         let why = if late { format!("not done within transaction.timeout.ms: {why}") } else { why.to_owned() };
+        self.renew(state, &why)
+    }
+
+    /// Makes the producer anew. Once that has taken the id, what the one before has left open is over.
+    fn renew(&self, state: &mut State, why: &str) -> TransactionError {
         tracing::warn!(id = self.id, timeout_ms = state.timeout.as_millis() as u64, "producer made anew: {why}");
         let in_doubt = state.open.as_ref().is_some_and(|open| open.committing);
         match producer(&self.properties, &self.id, state.timeout) {
-            Ok(producer) => state.producer = producer,
+            Ok(producer) => state.producer = Arc::new(producer),
             Err(error) => return TransactionError::Client { id: self.id.clone(), error },
         }
         state.ready = false;
         state.close();
+        let why = why.to_owned();
         if in_doubt { TransactionError::InDoubt(why) } else { TransactionError::Again(why) }
     }
 
@@ -483,15 +482,4 @@ fn is_retriable(error: &KafkaError) -> bool {
         KafkaError::Transaction(error) => error.is_retriable(),
         _ => true,
     }
-}
-
-/// Offsets as librdkafka takes them.
-pub(crate) fn offset_list(offsets: &Offsets) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for ((topic, partition), offset) in offsets {
-        if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
-            tracing::warn!(topic = &**topic, partition, offset, "offset not committed: {error}");
-        }
-    }
-    list
 }
