@@ -236,6 +236,39 @@ fn a_transaction_that_timed_out_is_not_taken_for_a_rival() {
     assert_exact(&client, "exact.late", &expected);
 }
 
+/// Another's transaction holds offsets of the group when partitions arrive, and they arrive once more before it ends: until
+/// then nobody knows where to begin, and nobody may begin at the beginning.
+#[test]
+fn offsets_that_a_transaction_still_holds_are_waited_for() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let client = kafka.client();
+    let (name, topic) = ("exact.held", "exact.held.cloudtrail");
+    let mut config = config(kafka, name, Protocol::Classic, 10_000);
+    config.workers = 1;
+    let mut program = Trailhound::ready(&config);
+    let load = Load::start(client.clone(), topic, 91);
+    program.until_received(1_000);
+    let mut expected = load.finish();
+    client.until_committed(name, topic);
+    program.stop().assert_balanced();
+    let held = client.hold_offsets(name, topic, &client.end_offsets(topic));
+    let mut programs = vec![Trailhound::ready(&config)];
+    programs[0].until_joined(1);
+    for _ in 0..2 {
+        programs.push(Trailhound::ready(&config));
+        programs.iter_mut().for_each(|program| program.until_joined(1));
+    }
+    held.commit();
+    let load = Load::start(client.clone(), topic, 92);
+    programs.iter_mut().for_each(|program| program.until_received(100));
+    expected.extend(load.finish());
+    client.until_committed(name, topic);
+    for mut program in programs {
+        program.stop().assert_balanced();
+    }
+    assert_exact(&client, name, &expected);
+}
+
 #[test]
 fn the_older_of_two_with_one_name_ends_and_says_why() {
     let Some(kafka) = Kafka::shared() else { return };

@@ -29,15 +29,15 @@ pub struct Audit {
     dead: Tail,
     /// By partition: the messages by offset.
     messages: Vec<BTreeMap<i64, u32>>,
-    /// Numbers of messages in the input.
-    known: HashSet<u32>,
+    /// How often each message is in the input. Brokers that are killed may make a producer repeat itself.
+    known: HashMap<u32, u64>,
     /// The finding of each place.
     found: HashMap<Place, Finding>,
     /// The place of each id.
     ids: HashMap<String, Place>,
-    /// Findings that lie in the dead-letter topic, because the sink has refused them.
-    refused: HashSet<Place>,
-    /// Messages that are dead letters.
+    /// Findings that lie in the dead-letter topic, because the sink has refused them, and how often.
+    refused: HashMap<Place, u64>,
+    /// Messages that are dead letters, and how often.
     buried: HashMap<u32, u64>,
     /// Rules whose findings are somebody else's to check.
     passed_over: HashSet<String>,
@@ -51,6 +51,8 @@ pub struct Audit {
 struct Finding {
     id: String,
     origin: (i64, i64),
+    /// Where in the findings' topic it lies, each time.
+    places: Vec<(i32, i64)>,
 }
 
 impl Audit {
@@ -67,10 +69,10 @@ impl Audit {
             findings: tail("findings"),
             dead: tail("dead"),
             messages: vec![BTreeMap::new(); partitions],
-            known: HashSet::new(),
+            known: HashMap::new(),
             found: HashMap::new(),
             ids: HashMap::new(),
-            refused: HashSet::new(),
+            refused: HashMap::new(),
             buried: HashMap::new(),
             passed_over: HashSet::new(),
             checked: vec![0; partitions],
@@ -154,21 +156,33 @@ impl Audit {
             }
         }
         for message in 0..sent {
-            if !self.known.contains(&message) {
+            let Some(times) = self.known.get(&message).copied() else {
                 self.verdict.input_faults.add(|| format!("message {message:08x} is not in the input"));
                 continue;
-            }
+            };
+            self.verdict.input_repeats += times - 1;
             for place in self.plan.firing(message) {
                 self.verdict.expected += 1;
-                if !self.found.contains_key(&place) && !self.refused.contains(&place) {
+                let found = self.found.get(&place);
+                let refused = self.refused.get(&place).copied().unwrap_or_default();
+                let there = found.map_or(0, |found| found.places.len() as u64);
+                if there + refused == 0 {
                     self.verdict.lost.add(|| place.to_string());
                 }
+                if let Some(Finding { origin, places, .. }) = found.filter(|_| there > times) {
+                    self.verdict.repeats.add_times(there - times, || {
+                        format!("{place}, at {origin:?} in the input: partitions and offsets {places:?}")
+                    });
+                }
+                self.verdict.dead_repeats += refused.saturating_sub(times);
             }
             if let Kind::Broken(reason) = Plan::kind(message) {
                 self.verdict.dead_expected += 1;
-                if !self.buried.contains_key(&message) {
+                let buried = self.buried.get(&message).copied().unwrap_or_default();
+                if buried == 0 {
                     self.verdict.dead_missing.add(|| format!("message {message:08x}, {reason}"));
                 }
+                self.verdict.dead_repeats += buried.saturating_sub(times);
             }
         }
         for (place, Finding { origin, .. }) in &self.found {
@@ -185,7 +199,7 @@ impl Audit {
 
     /// What is still missing of what a message must lead to.
     fn missing(&self, message: u32) -> Option<String> {
-        let absent = |place: &Place| !self.found.contains_key(place) && !self.refused.contains(place);
+        let absent = |place: &Place| !self.found.contains_key(place) && !self.refused.contains_key(place);
         if let Some(place) = self.plan.firing(message).find(absent) {
             return Some(format!("its finding is not there ({place})"));
         }
@@ -206,10 +220,13 @@ impl Audit {
             let number = key.and_then(|key| u32::from_str_radix(std::str::from_utf8(&key).ok()?, 16).ok());
             let partition = usize::try_from(partition).unwrap_or_default();
             match number {
-                Some(number) if self.known.insert(number) => {
+                Some(number) => {
+                    *self.known.entry(number).or_default() += 1;
                     self.messages[partition].insert(offset, number);
                 }
-                _ => self.verdict.input_faults.add(|| format!("offset {offset} of partition {partition}: {number:?}")),
+                None => {
+                    self.verdict.input_faults.add(|| format!("offset {offset} of partition {partition}: {number:?}"))
+                }
             }
         }
         findings.iter().for_each(|message| self.finding(message));
@@ -227,14 +244,15 @@ impl Audit {
         if message.key.as_deref() != Some(finding.id.as_bytes()) || message.header("rule").is_none() {
             self.verdict.wrong.add(|| format!("key or headers of {place} are not the finding's"));
         }
-        match self.found.get(&place) {
+        let lies = (message.partition, message.offset);
+        match self.found.get_mut(&place) {
             None => {
                 if let Some(other) = self.ids.insert(finding.id.clone(), place) {
                     self.verdict.wrong.add(|| format!("{place} and {other} have one id"));
                 }
-                self.found.insert(place, finding);
+                self.found.insert(place, Finding { places: vec![lies], ..finding });
             }
-            Some(first) if first.id == finding.id => self.verdict.repeats += 1,
+            Some(first) if first.id == finding.id => first.places.push(lies),
             Some(first) => {
                 self.verdict.wrong.add(|| format!("{place} has two ids: {} and {}", first.id, finding.id));
             }
@@ -254,11 +272,7 @@ impl Audit {
         let value = letter.value.as_deref().unwrap_or_default();
         if reason == REFUSED {
             match self.parse(value) {
-                Some((place, _)) if Some(place.message) == message => {
-                    if !self.refused.insert(place) {
-                        self.verdict.dead_repeats += 1;
-                    }
-                }
+                Some((place, _)) if Some(place.message) == message => *self.refused.entry(place).or_default() += 1,
                 _ => self.verdict.dead_unexpected.add(|| format!("{reason}: {letter:?}")),
             }
             return;
@@ -268,9 +282,7 @@ impl Audit {
                 if Plan::kind(message) == Kind::Broken(known_reason(&reason))
                     && self.plan.value(message).as_deref() == Some(value) =>
             {
-                let times = self.buried.entry(message).or_default();
-                *times += 1;
-                self.verdict.dead_repeats += u64::from(*times > 1);
+                *self.buried.entry(message).or_default() += 1;
             }
             _ => self.verdict.dead_unexpected.add(|| format!("{reason}: {letter:?}")),
         }
@@ -287,7 +299,10 @@ impl Audit {
         };
         let origin = &value["unmapped"]["trailhound"];
         let origin = (origin["partition"].as_i64()?, origin["offset"].as_i64()?);
-        Some((self.plan.place_of(&key)?, Finding { id: text(&value["finding_info"]["uid"])?, origin }))
+        Some((
+            self.plan.place_of(&key)?,
+            Finding { id: text(&value["finding_info"]["uid"])?, origin, places: Vec::new() },
+        ))
     }
 }
 

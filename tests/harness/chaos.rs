@@ -64,7 +64,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether everything is as promised.
     pub fn is_good(&self) -> bool {
-        let exact = |verdict: &Verdict| verdict.repeats == 0 && verdict.dead_repeats == 0;
+        let exact = |verdict: &Verdict| verdict.repeats.count == 0 && verdict.dead_repeats == 0;
         self.verdict
             .as_ref()
             .is_ok_and(|verdict| verdict.is_good() && (self.delivery == Delivery::AtLeastOnce || exact(verdict)))

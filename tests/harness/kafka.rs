@@ -4,6 +4,7 @@
 mod acl;
 mod client;
 mod cluster;
+mod held;
 mod install;
 mod tail;
 

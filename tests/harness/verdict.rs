@@ -18,8 +18,12 @@ impl Faults {
     const EXAMPLES: usize = 3;
 
     pub(crate) fn add(&mut self, example: impl FnOnce() -> String) {
+        self.add_times(1, example);
+    }
+
+    pub(crate) fn add_times(&mut self, times: u64, example: impl FnOnce() -> String) {
         const LENGTH: usize = 400;
-        self.count += 1;
+        self.count += times;
         if self.examples.len() < Faults::EXAMPLES {
             self.examples.push(example().chars().take(LENGTH).collect());
         }
@@ -39,8 +43,8 @@ pub struct Verdict {
     pub expected: u64,
     /// Findings that are there, by what they are about.
     pub found: u64,
-    /// Findings that are there once more, under the same id.
-    pub repeats: u64,
+    /// Findings that are there once more, under the same id, and whose message is in the input only once.
+    pub repeats: Faults,
     /// Findings that the sink has refused and that are dead letters.
     pub refused: u64,
     /// Messages that must be dead letters.
@@ -63,6 +67,8 @@ pub struct Verdict {
     pub uncommitted: Faults,
     /// Programs whose counters do not add up.
     pub unbalanced: Faults,
+    /// Messages that the traffic's own producer has sent once more.
+    pub input_repeats: u64,
     /// Faults of the test itself: the input is not what the traffic was told to send.
     pub input_faults: Faults,
 }
@@ -97,7 +103,7 @@ impl Verdict {
     #[track_caller]
     pub fn assert_exact(&self) {
         self.assert_good();
-        assert_eq!((self.repeats, self.dead_repeats), (0, 0), "repeats\n{self}");
+        assert_eq!((self.repeats.count, self.dead_repeats), (0, 0), "repeats\n{self}");
     }
 
     /// All of it, for a report.
@@ -107,7 +113,7 @@ impl Verdict {
         });
         json!({
             "messages": self.messages, "received": self.received, "stopped_in_order": self.stopped,
-            "expected": self.expected, "found": self.found, "repeats": self.repeats, "refused": self.refused,
+            "expected": self.expected, "found": self.found, "repeats": self.repeats.count, "input_repeats": self.input_repeats, "refused": self.refused,
             "dead_expected": self.dead_expected, "dead_repeats": self.dead_repeats, "dead_letters": self.dead_letters,
             "faults": serde_json::Map::from_iter(faults),
         })
@@ -120,8 +126,17 @@ impl fmt::Display for Verdict {
             f,
             "{} messages, {} findings expected, {} there, {} repeats, {} refused by the sink, {} dead letters expected, \
              all dead letters {:?}",
-            self.messages, self.expected, self.found, self.repeats, self.refused, self.dead_expected, self.dead_letters
+            self.messages,
+            self.expected,
+            self.found,
+            self.repeats.count,
+            self.refused,
+            self.dead_expected,
+            self.dead_letters
         )?;
+        if self.repeats.count > 0 {
+            write!(f, "\nrepeats, such as {:#?}", self.repeats.examples)?;
+        }
         for (name, faults) in self.faults().iter().filter(|(_, faults)| faults.count > 0) {
             write!(f, "\n{name}: {}, such as {:#?}", faults.count, faults.examples)?;
         }

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
 
-use super::group::{Context, Progress, commit, contains, membership};
+use super::group::{Context, Progress, commit, committed, contains, membership};
 use super::{BatchLimits, SourceError};
 use crate::batch::{Batch, Origin};
 use crate::kafka::{Membership, Offsets, Properties, Transaction, TransactionError, offset_list};
@@ -102,6 +102,10 @@ impl KafkaSource {
         if config.static_members {
             fixed.push(("group.instance.id", client_id));
         }
+        if transaction.is_some() {
+            // Offsets of a transaction that is under way are waited for.
+            fixed.push(("isolation.level", "read_committed"));
+        }
         let context = Context::new(metrics, transaction);
         let consumer: BaseConsumer<Context> =
             config.properties.client(&DEFAULTS, &fixed).create_with_context(context).map_err(failed)?;
@@ -134,7 +138,7 @@ impl KafkaSource {
                 Some(ends) => ends.saturating_duration_since(Instant::now()),
             };
             let polled = self.consumer.poll(timeout);
-            drop_revoked(self.consumer.context(), batch);
+            settle(&self.consumer, batch);
             let received = match polled {
                 Some(Ok(message)) => {
                     push(&self.topics, batch, &message);
@@ -208,7 +212,7 @@ impl KafkaSource {
             }
             let mut ours = offsets.clone();
             ours.retain(|(topic, partition), _| !contains(&self.taken, topic, *partition));
-            if let Ok(committed) = self.consumer.committed_offsets(offset_list(&ours), POLL_MAX * 10) {
+            if let Ok(committed) = committed(&self.consumer, &offset_list(&ours)) {
                 return Ok(committed.elements().iter().all(|found| {
                     let key = (Arc::from(found.topic()), found.partition());
                     matches!((found.offset(), ours.get(&key)), (Offset::Offset(at), Some(next)) if at >= *next)
@@ -266,7 +270,7 @@ impl KafkaSource {
             }
         }
         let polled = self.consumer.poll(Duration::ZERO);
-        self.taken.extend(drop_revoked(self.consumer.context(), &mut self.held));
+        self.taken.extend(settle(&self.consumer, &mut self.held));
         match polled {
             Some(Ok(message)) => push(&self.topics, &mut self.held, &message),
             Some(Err(error)) => tracing::warn!("while the sink is waited for: {error}"),
@@ -280,6 +284,7 @@ impl KafkaSource {
         // again, which polling does. What a poll brings is not delivered and stays for the next owner.
         let deadline = Instant::now() + CLOSE_MAX;
         let mut in_time = || Instant::now() < deadline;
+        self.consumer.context().end(&self.consumer);
         let usable = match self.transaction().map_or(Ok(()), |transaction| transaction.abort(&mut in_time)) {
             Ok(()) | Err(TransactionError::Again(_)) => true,
             // What is under way ends without this worker.
@@ -369,13 +374,19 @@ impl KafkaSource {
     }
 }
 
-/// Drops the messages of partitions that were taken away: their new owner reads them again. It must be called after
-/// a poll and before what the poll has brought is kept: one poll may take a partition away, bring it back, and bring a
-/// message of it that nobody else will read. Gives the partitions.
-fn drop_revoked(context: &Context, batch: &mut Batch) -> Vec<(String, i32)> {
-    let revoked = std::mem::take(&mut context.progress().revoked);
+/// Drops the messages of partitions that were taken away: their new owner reads them again. And begins to read those that
+/// have arrived. It must be called after a poll and before what the poll has brought is kept: one poll may take a partition
+/// away, bring it back, and bring a message of it that nobody else will read. Gives the partitions that were taken away.
+fn settle(consumer: &BaseConsumer<Context>, batch: &mut Batch) -> Vec<(String, i32)> {
+    let mut progress = consumer.context().progress();
+    let revoked = std::mem::take(&mut progress.revoked);
+    let arrived = progress.arrived.is_some();
+    drop(progress);
     if !revoked.is_empty() {
         batch.retain(|origin| !contains(&revoked, &origin.source, origin.partition));
+    }
+    if arrived {
+        consumer.context().begin(consumer);
     }
     revoked
 }

@@ -9,6 +9,7 @@ use super::rules::{config, publish};
 use crate::guest::{FIRST, Guest, record};
 use crate::kafka::Outgoing;
 use crate::trailhound::{Trailhound, binary, module};
+use crate::wait::{self, PATIENCE};
 
 /// What a module does on a poisoned event, and the reason of its dead letters.
 const EVILS: [(&str, &str, &str); 4] = [
@@ -25,7 +26,7 @@ const FIRING: usize = 40;
 /// Probes arrive on a topic of their own beside the traffic.
 pub(super) fn modules(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     let name = scene.name.clone();
-    let (probes, dead) = (format!("{name}.probes"), format!("{name}.dead"));
+    let probes = format!("{name}.probes");
     scene.client.create_topic(&probes, 1, &[]);
     let mut config = config(scene);
     config.source =
@@ -52,12 +53,12 @@ pub(super) fn modules(scene: &mut Scene<'_>) -> Vec<Trailhound> {
         scene.client.produce(&probes, &events, &[]);
         scene.client.until_committed(&name, &probes);
         let aside = program.metrics().sum("trailhound_rules_quarantined_workers", &[("module", "probe")]);
-        let letters = scene.client.read_all(&dead);
-        let of_rule = |message: &&crate::kafka::Received| message.header("trailhound.rules").as_deref() == Some(&rule);
-        let reasons: Vec<String> =
-            letters.iter().filter(of_rule).filter_map(|message| message.header("trailhound.reason")).collect();
-        let found = firing(scene, &rule).len();
-        assert_eq!(reasons.len() + found, POISON + FIRING, "{what}: each event is a finding or a dead letter");
+        // A transaction shows in the group's offsets a moment before it shows in the topics.
+        let mut reasons = Vec::new();
+        wait::until_true(PATIENCE, &format!("{what}: each event to be a finding or a dead letter"), || {
+            reasons = reasons_of(scene, &rule);
+            reasons.len() + firing(scene, &rule).len() == POISON + FIRING
+        });
         assert!(reasons.iter().any(|one| one == reason), "{what}: {reasons:?}");
         assert!(reasons.iter().any(|one| one == "module_quarantined") || aside == 0, "{what}: {reasons:?}");
 
@@ -69,11 +70,9 @@ pub(super) fn modules(scene: &mut Scene<'_>) -> Vec<Trailhound> {
         let replayed = replay.output().expect("the program starts");
         assert!(replayed.status.success(), "{what}: {}", String::from_utf8_lossy(&replayed.stderr));
         scene.client.until_committed(&name, &probes);
-        assert_eq!(
-            firing(scene, &rule).len(),
-            FIRING,
-            "{what}: every event that fires has its finding after the replay"
-        );
+        wait::until_true(PATIENCE, &format!("{what}: every event that fires to have its finding"), || {
+            firing(scene, &rule).len() == FIRING
+        });
         scene.round_done(round, what);
     }
     vec![program]
@@ -83,6 +82,13 @@ fn live(program: &mut Trailhound, generation: u64) {
     program.until("the module to be live", |program| {
         (program.metrics().sum("trailhound_rules_generation", &[]) >= generation).then_some(())
     });
+}
+
+/// The reasons of a rule's dead letters.
+fn reasons_of(scene: &Scene<'_>, rule: &str) -> Vec<String> {
+    let all = scene.client.read_all(&format!("{}.dead", scene.name)).into_iter();
+    let of_rule = all.filter(|letter| letter.header("trailhound.rules").as_deref() == Some(rule));
+    of_rule.filter_map(|letter| letter.header("trailhound.reason")).collect()
 }
 
 /// The ids of a rule's findings.

@@ -23,7 +23,7 @@ impl fmt::Display for Line<'_> {
                 write!(
                     f,
                     " {:>9} {:>8} {lost:>5} {wrong:>5} {:>7} {:>7} {:>7}",
-                    verdict.messages, verdict.expected, verdict.repeats, verdict.dead_expected, verdict.refused
+                    verdict.messages, verdict.expected, verdict.repeats.count, verdict.dead_expected, verdict.refused
                 )?;
                 if !self.0.is_good() {
                     write!(f, "\n{verdict}")?;

@@ -55,9 +55,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "members",
-        what: "programs join, leave, and freeze for longer than the session and than the poll interval",
+        what: "programs join, leave, have one name, and freeze for longer than the session and than the poll interval",
         full: 30,
-        short: 3,
+        short: 5,
         exactly_once: true,
         act: workers::members,
     },

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Scene;
-use crate::trailhound::{Config, Trailhound};
-use crate::wait;
+use crate::trailhound::{Config, Delivery, Trailhound};
+use crate::wait::{self, PATIENCE};
 
 /// Two programs share the group; one or both are killed and started again.
 pub(super) fn kill9(scene: &mut Scene<'_>) -> Vec<Trailhound> {
@@ -71,13 +71,16 @@ pub(super) fn members(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     }
     for round in 0..scene.rounds() {
         let any = usize::try_from(scene.random.below(programs.len() as u64)).unwrap_or_default();
-        let what = match round % 4 {
+        let what = match round % 5 {
             0 => freeze(scene, &mut programs[any], SESSION, "frozen beyond the session"),
             1 if programs.len() < MOST => {
-                let mut program = Trailhound::ready(&config);
-                program.until_joined(1);
+                let program = freeze_while_one_joins(scene, &mut programs[any], &config);
                 programs.push(program);
-                "one has joined"
+                "one has joined, one was frozen meanwhile"
+            }
+            2 if scene.delivery() == Delivery::ExactlyOnce => {
+                programs[any] = rival(&config, &mut programs[any], round);
+                "two with one name"
             }
             3 => freeze(scene, &mut programs[any], POLL_INTERVAL, "frozen beyond the poll interval"),
             // With a single one left nothing would be shared.
@@ -93,6 +96,29 @@ pub(super) fn members(scene: &mut Scene<'_>) -> Vec<Trailhound> {
         scene.round_done(round, what);
     }
     programs
+}
+
+/// A program joins, and another is frozen while partitions move: what its client has heard of it and not yet acted on is
+/// old news once it goes on.
+fn freeze_while_one_joins(scene: &mut Scene<'_>, other: &mut Trailhound, config: &Config) -> Trailhound {
+    other.until_joined(1);
+    let mut program = Trailhound::ready(config);
+    wait::pause(scene.between(0, 600));
+    freeze_now(scene, other, SESSION);
+    program.until_joined(1);
+    program
+}
+
+/// A program starts under the name of another, whose transactions are over with that: it ends by itself.
+fn rival(config: &Config, other: &mut Trailhound, round: u32) -> Trailhound {
+    let named = Config { instance: format!("rival{round}"), ..config.clone() };
+    other.kill9();
+    let mut older = Trailhound::ready(&named);
+    older.until_joined(1);
+    let newer = Trailhound::ready(&named);
+    assert_eq!(older.wait(PATIENCE), 1, "{}", older.stderr());
+    assert!(older.stderr().contains("fenced"), "{}", older.stderr());
+    newer
 }
 
 fn one_worker(scene: &Scene<'_>) -> Config {
@@ -112,10 +138,15 @@ fn one_worker(scene: &Scene<'_>) -> Config {
 /// Stops a program where it stands, for longer than `limit`, and lets it go on. Others have its partitions by then.
 fn freeze(scene: &mut Scene<'_>, program: &mut Trailhound, limit: Duration, what: &'static str) -> &'static str {
     program.until_joined(1);
-    let (received, time) = (program.received(), limit + scene.between(300, 1_500));
+    let received = program.received();
+    freeze_now(scene, program, limit);
+    program.until_received(received + 1);
+    what
+}
+
+fn freeze_now(scene: &mut Scene<'_>, program: &mut Trailhound, limit: Duration) {
+    let time = limit + scene.between(300, 1_500);
     program.signal("STOP");
     wait::pause(time);
     program.signal("CONT");
-    program.until_received(received + 1);
-    what
 }
