@@ -60,6 +60,11 @@ fn a_record_has_the_findings_of_exactly_one_generation() {
 }
 
 #[test]
+fn rules_are_swapped_while_a_broker_is_down() {
+    check("swaps-broker-down");
+}
+
+#[test]
 fn bad_modules_are_refused_with_a_cause_and_the_running_set_stays() {
     check("bad-modules");
 }

@@ -95,6 +95,44 @@ fn kill_9_under_load_loses_nothing() {
     say(&format!("kill -9, five times: {} findings, {repeats} repeats, none lost", expected.len()));
 }
 
+/// A static member that comes back in time gets its partitions back, and nobody else notices.
+#[test]
+fn a_static_member_comes_back_without_a_rebalance() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let client = kafka.client();
+    client.create_topics("static", 4, &[]);
+    let named = |instance: &str| {
+        let mut config = config(kafka, "static");
+        config.instance = instance.to_owned();
+        config.workers = 1;
+        config.source = config.source.replace("properties = {", "static_members = true, properties = {");
+        config.source = config.source.replace(r#""session.timeout.ms" = "1000""#, r#""session.timeout.ms" = "30000""#);
+        config
+    };
+    let mut stays = Trailhound::ready(&named("stays"));
+    let mut goes = Trailhound::ready(&named("goes"));
+    [&mut stays, &mut goes].into_iter().for_each(|program| program.until_joined(1));
+    let load = Load::start(client.clone(), "static.cloudtrail", 24);
+    let revocations = |program: &Trailhound| program.stderr().matches("partitions revoked").count();
+    let before = revocations(&stays);
+    for kill in [true, false] {
+        goes.until_received(500);
+        if kill {
+            goes.kill9();
+        } else {
+            goes.stop().assert_balanced();
+        }
+        goes = Trailhound::ready(&named("goes"));
+        goes.until_joined(1);
+    }
+    goes.until_received(500);
+    let expected = load.finish();
+    client.until_committed("static", "static.cloudtrail");
+    assert_eq!(revocations(&stays), before, "a rebalance");
+    [stays, goes].into_iter().for_each(|mut program| program.stop().assert_balanced());
+    findings::check(&findings::read(&client.read_all("static.findings")), &expected);
+}
+
 #[test]
 fn two_programs_share_a_group_and_one_leaves() {
     let Some(kafka) = Kafka::shared() else { return };

@@ -196,6 +196,15 @@ fn what_is_bad_is_refused_and_the_running_set_stays() {
     let status = &listing["instances"][0];
     assert_eq!((&status["generation"], status["refused"].as_array().map(Vec::len)), (&Value::from(1), Some(4)));
 
+    // Whoever asks whether all is well hears of what the fleet bears with.
+    let mut validate = program::trailhound();
+    let asked: Done =
+        validate.args(["validate", "--connect", "--config"]).arg(program.config()).output().expect("a start").into();
+    assert_eq!(asked.code, 64, "{}", asked.stderr);
+    for words in ["module probe: bad.rules partition 0 offset 1: refused at step `examples`", "module broken: "] {
+        assert!(asked.stderr.contains(words), "{words:?} is not in\n{}", asked.stderr);
+    }
+
     // A restart has the same set: of a key whose last message is refused, the one before it.
     program.stop().assert_balanced();
     let mut program = Trailhound::ready(&config);
@@ -207,6 +216,27 @@ fn what_is_bad_is_refused_and_the_running_set_stays() {
     fire(&client, "bad", "e3");
     client.until_committed("bad", "bad.cloudtrail");
     assert_eq!(found(&client, "bad.findings")[2], "e3 P-1 3.0.0");
+    program.stop().assert_balanced();
+}
+
+/// Whoever may write to the rules topic can write names without end; a program keeps a few.
+#[test]
+fn names_have_a_number() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let client = kafka.client();
+    create_topics(&client, "names");
+    let mut config = config(kafka, "names");
+    config.more += "\n[limits.rules]\nmodules_max = 2";
+    let mut program = waiting(&config);
+    for number in 0..6 {
+        smuggle(&client, "names", &format!("garbage{number}"), b"no module".to_vec(), &[]);
+    }
+    let over = "over the limit of 4 names in one place";
+    program.until("two names too many", |program| (program.stderr().matches(over).count() == 2).then_some(()));
+    assert_eq!(program.metrics().sum("trailhound_rules_refused_modules", &[]), 4);
+    // A name that it knows is as good as ever.
+    publish(&program, "garbage0", &versioned("P", "1.0.0"), &[]).well();
+    program.until_ready();
     program.stop().assert_balanced();
 }
 

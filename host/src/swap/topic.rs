@@ -27,6 +27,10 @@ pub const CONFIG: [(&str, &str); 3] =
 /// Keys of the topic whose mode is remembered; more than a set can have by far.
 const KEYS_MAX: usize = 100_000;
 
+/// Bytes of modules that one reading of the topic may hold, at its start or in a burst. Whoever may write to the topic must
+/// not fill the memory; with the default limit of a module's size this is enough for more than a set can have.
+const HELD_BYTES_MAX: usize = 512 << 20;
+
 /// How long no message must come until a burst is over.
 const BURST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -62,7 +66,7 @@ impl RulesTopic {
     /// Everything up to the topic's end, in the order of offsets: of each key the last message, with the one before it
     /// as what to fall back to. None when `stop` says so first.
     pub(super) fn first(&mut self, stop: &dyn Fn() -> bool) -> Option<Vec<Change>> {
-        let mut last: BTreeMap<Key, Change> = BTreeMap::new();
+        let mut last = Last::new(HELD_BYTES_MAX);
         let mut told = Instant::now();
         while !self.reader.caught_up() {
             if stop() {
@@ -76,19 +80,19 @@ impl RulesTopic {
                 tracing::info!(topic = self.reader.topic(), left = self.reader.left(), "reading the rules topic");
             }
         }
-        Some(in_order(last))
+        Some(last.in_order())
     }
 
     /// Waits up to `wait` for the next messages; those that come in a burst are one answer, of each key the last.
     pub(super) fn next(&mut self, wait: Duration) -> Vec<Change> {
-        let mut last = BTreeMap::new();
+        let mut last = Last::new(HELD_BYTES_MAX);
         let mut message = self.reader.poll(wait);
         let start = Instant::now();
         while let Some(received) = message {
             self.receive(received, &mut last);
             message = (start.elapsed() < BURST_MAX).then(|| self.reader.poll(BURST_PAUSE)).flatten();
         }
-        in_order(last)
+        last.in_order()
     }
 
     /// How far the topic has been read: the next offset of each partition that had a message.
@@ -96,42 +100,70 @@ impl RulesTopic {
         &self.seen
     }
 
-    fn receive(&mut self, message: TopicMessage, last: &mut BTreeMap<Key, Change>) {
+    fn receive(&mut self, message: TopicMessage, last: &mut Last) {
         self.seen.insert(message.partition, message.offset + 1);
         let bytes = message.key.clone().unwrap_or_default();
         let change = change(self.reader.topic(), message, self.bytes_max);
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&bytes) {
-            put(last, change);
+            last.put(change);
             return;
         }
         match self.keys.insert(bytes, change.key().clone()) {
             Some(before) if before != *change.key() => {
-                put(last, Change::Gone { key: before, place: change.place().clone() });
+                last.put(Change::Gone { key: before, place: change.place().clone() });
             }
             _ => {}
         }
-        put(last, change);
+        last.put(change);
     }
 }
 
-/// Keeps the last change of a key; an offer keeps the one before it.
-fn put(last: &mut BTreeMap<Key, Change>, mut change: Change) {
-    let key = change.key().clone();
-    let before = last.remove(&key);
-    if let (Change::Offered(offer), Some(Change::Offered(mut before))) = (&mut change, before) {
-        before.earlier = None;
-        offer.earlier = Some(Box::new(before));
-    }
-    last.insert(key, change);
+/// The last change of each key; an offer keeps the one before it.
+struct Last {
+    changes: BTreeMap<Key, Change>,
+    /// Bytes of all modules in it, and the most of them.
+    held: usize,
+    held_max: usize,
 }
 
-fn in_order(last: BTreeMap<Key, Change>) -> Vec<Change> {
-    let mut changes: Vec<Change> = last.into_values().collect();
-    changes.sort_by_key(|change| match change.place() {
-        Place::Topic { partition, offset, .. } => (*offset, *partition),
-        Place::File(_) => (0, 0),
-    });
-    changes
+impl Last {
+    fn new(held_max: usize) -> Last {
+        Last { changes: BTreeMap::new(), held: 0, held_max }
+    }
+
+    fn put(&mut self, mut change: Change) {
+        let key = change.key().clone();
+        let before = self.changes.remove(&key);
+        self.held -= before.as_ref().map_or(0, held);
+        if let Change::Offered(offer) = &mut change {
+            if self.held + offer.bytes.as_ref().map_or(0, Vec::len) > self.held_max {
+                let most = self.held_max;
+                offer.bytes = Err(Refusal::Message(format!("with it the topic holds more than {most} bytes at once")));
+            }
+            if let Some(Change::Offered(mut before)) = before {
+                before.earlier = None;
+                offer.earlier = Some(Box::new(before)).filter(|_| offer.bytes.is_ok() || self.held < self.held_max);
+            }
+        }
+        self.held += held(&change);
+        self.changes.insert(key, change);
+    }
+
+    fn in_order(self) -> Vec<Change> {
+        let mut changes: Vec<Change> = self.changes.into_values().collect();
+        changes.sort_by_key(|change| match change.place() {
+            Place::Topic { partition, offset, .. } => (*offset, *partition),
+            Place::File(_) => (0, 0),
+        });
+        changes
+    }
+}
+
+/// Bytes of modules in a change.
+fn held(change: &Change) -> usize {
+    let Change::Offered(offer) = change else { return 0 };
+    let bytes = |offer: &Offer| offer.bytes.as_ref().map_or(0, Vec::len);
+    bytes(offer) + offer.earlier.as_deref().map_or(0, bytes)
 }
 
 /// What a message with the key `text` is about. The mode stands in the key, or in a header.
@@ -226,13 +258,17 @@ mod tests {
         check("", Some("x"), &[], " is refused: the key");
     }
 
+    fn put_all(held_max: usize, messages: &[(&str, Option<&str>)]) -> Vec<Change> {
+        let mut last = Last::new(held_max);
+        messages.iter().for_each(|(key, value)| last.put(change("t", message(key, *value, &[]), 100)));
+        assert_eq!(last.held, last.changes.values().map(held).sum::<usize>());
+        last.in_order()
+    }
+
     #[test]
     fn of_a_burst_the_last_of_each_key_counts() {
-        let mut last = BTreeMap::new();
-        for (key, value) in [("a", Some("1")), ("b", Some("1")), ("a", Some("2")), ("a", Some("3")), ("b", None)] {
-            put(&mut last, change("t", message(key, value, &[]), 100));
-        }
-        let changes = in_order(last);
+        let changes =
+            put_all(100, &[("a", Some("1")), ("b", Some("1")), ("a", Some("2")), ("a", Some("3")), ("b", None)]);
         assert_eq!(changes.len(), 2);
         let offered = changes.iter().find_map(|change| match change {
             Change::Offered(offer) => Some(offer),
@@ -243,5 +279,21 @@ mod tests {
         let earlier = offered.earlier.as_ref().unwrap();
         assert_eq!(earlier.bytes.as_ref().unwrap(), b"2");
         assert!(earlier.earlier.is_none());
+    }
+
+    #[test]
+    fn a_burst_holds_so_many_bytes() {
+        let changes =
+            put_all(10, &[("a", Some("12345")), ("b", Some("12345")), ("c", Some("1")), ("b", None), ("d", Some("1"))]);
+        let said: Vec<String> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Gone { key, .. } => format!("{key} is gone"),
+                Change::Offered(Offer { key, bytes: Ok(_), .. }) => format!("{key} is offered"),
+                Change::Offered(Offer { key, bytes: Err(refusal), .. }) => format!("{key}: {refusal}"),
+            })
+            .collect();
+        let refused = "c: with it the topic holds more than 10 bytes at once";
+        assert_eq!(said, ["a is offered", "b is gone", refused, "d is offered"]);
     }
 }

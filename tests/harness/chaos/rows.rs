@@ -94,6 +94,14 @@ pub const ROWS: &[Row] = &[
         act: rules::swaps,
     },
     Row {
+        name: "swaps-broker-down",
+        what: "ten swaps with a broker down, one broker after the other",
+        full: 6,
+        short: 1,
+        exactly_once: true,
+        act: rules::swaps_broker_down,
+    },
+    Row {
         name: "bad-modules",
         what: "what must not go live is published, or put into the folder",
         full: 30,
