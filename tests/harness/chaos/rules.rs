@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::Scene;
 use super::bad::{Bad, bad};
 use crate::kafka::{BROKERS, Outgoing, Tail};
-use crate::process::Process;
+use crate::process::{Process, assert_flat};
 use crate::trailhound::{Config, Delivery, Trailhound, module};
 use crate::wait;
 
@@ -105,22 +105,16 @@ pub(super) fn swaps(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     scene.audit.pass_over(TWIN);
     scene.traffic();
     program.until_received(1_000);
-    let mut begun = None;
+    let mut samples = Vec::new();
     for round in 0..scene.rounds() {
         versions.publish(scene);
         versions.until_live(&mut program);
-        if round == scene.rounds() / 10 + 10 {
-            begun = Some(Process::of(program.pid()));
-        }
+        samples.push(Process::of(program.pid()));
         if round % 100 == 99 {
             scene.round_done(round, "swapped");
         }
     }
-    if let Some(begun) = begun {
-        let ended = Process::of(program.pid());
-        scene.note(format!("after a tenth of the swaps: {begun}; after all: {ended}"));
-        ended.assert_flat(&begun);
-    }
+    scene.note(assert_flat(&samples));
     scene.stop_traffic();
     scene.until_all_committed();
     let records = check_generations(scene, &versions, true);
@@ -304,24 +298,18 @@ pub(super) fn soak(scene: &mut Scene<'_>) -> Vec<Trailhound> {
     let mut program = started(scene, &mut versions);
     scene.audit.pass_over(TWIN);
     scene.traffic_at(10);
-    let (mut begun, rounds) = (None, scene.rounds());
-    for round in 0..rounds {
+    let mut samples = Vec::new();
+    for round in 0..scene.rounds() {
         let next = Instant::now() + Duration::from_secs(1);
         versions.publish(scene);
         versions.until_live(&mut program);
-        if round == rounds / 5 {
-            begun = Some(Process::of(program.pid()));
-        }
+        samples.push(Process::of(program.pid()));
         if round % 60 == 59 {
             scene.round_done(round, &Process::of(program.pid()).to_string());
         }
         wait::pause(next.saturating_duration_since(Instant::now()));
     }
-    if let Some(begun) = begun {
-        let ended = Process::of(program.pid());
-        scene.note(format!("after a fifth: {begun}; at the end: {ended}"));
-        ended.assert_flat(&begun);
-    }
+    scene.note(assert_flat(&samples));
     scene.stop_traffic();
     scene.until_all_committed();
     check_generations(scene, &versions, true);
