@@ -40,7 +40,7 @@ test: setup
 	@$(MAKE) --no-print-directory rules
 	$(CARGO) test --release --locked --workspace
 
-# The proof of delivery: about ten minutes of faults on a cluster of three brokers, and an audit of every record. Takes
+# The proof of delivery: faults on a cluster of three brokers, and an audit of every record; an hour on two cores. Takes
 # CHAOS_SEED, CHAOS_SCALE (0.1 for a tenth of the faults), CHAOS_RATE (messages a second) and CHAOS_ONLY (one row).
 # The report: target/chaos/report.json.
 chaos: setup

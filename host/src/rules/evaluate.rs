@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sonic_rs::Value;
 
+use super::call::Call;
 use super::contract::Hit;
 use super::engine::Engine;
 use super::limits::RuleLimits;
@@ -74,13 +75,15 @@ impl Evaluator {
         let mut old = std::mem::take(&mut self.slots).into_iter().peekable();
         for member in &set.modules {
             let order = (&member.module.name, member.mode);
+            // The buffers of a version go to the next one: to free and to fill them again takes longer than all else.
+            let mut call = Call::default();
             while let Some(slot) = old.next_if(|slot| slot.order() < order || slot.order() == order && !slot.is(member))
             {
-                slot.leave();
+                call = slot.leave();
             }
-            self.slots.push(old.next_if(|slot| slot.is(member)).unwrap_or_else(|| Slot::new(member)));
+            self.slots.push(old.next_if(|slot| slot.is(member)).unwrap_or_else(|| Slot::new(member, call)));
         }
-        old.for_each(Slot::leave);
+        old.for_each(|slot| drop(slot.leave()));
         if std::mem::replace(&mut self.generation, set.generation) > 0 {
             self.swap = Some(start.elapsed());
         }

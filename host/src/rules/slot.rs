@@ -30,12 +30,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(member: &Member) -> Slot {
+    /// A side that gathers in `call`, which is empty.
+    pub(super) fn new(member: &Member, call: Call) -> Slot {
         Slot {
             module: Arc::clone(&member.module),
             mode: member.mode,
             instance: None,
-            call: Call::default(),
+            call,
             quarantine: Quarantine::new(&member.module),
             nanos: 0,
             is_new: true,
@@ -43,11 +44,12 @@ impl Slot {
         }
     }
 
-    /// Lets the module go.
-    pub(super) fn leave(mut self) {
+    /// Lets the module go, and leaves its buffers.
+    pub(super) fn leave(mut self) -> Call {
         if let Some(instance) = self.instance.take() {
             self.module.give_back(instance);
         }
+        self.call
     }
 
     /// Where it stands in a set.

@@ -76,8 +76,11 @@ impl Versions {
     }
 
     fn until_live(&self, program: &mut Trailhound) {
+        // To ask more often would take the time from the worker whose pauses are looked at.
+        const LOOK: Duration = Duration::from_millis(100);
         let published = self.published;
         program.until("the last version to be live", |program| {
+            wait::pause(LOOK);
             (program.metrics().sum("trailhound_rules_generation", &[]) >= published).then_some(())
         });
     }
