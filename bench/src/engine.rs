@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use trailhound::batch::{Batch, Origin};
 use trailhound::detect::{DetectLimits, Detector};
 use trailhound::rules::{self, Engine, Member, Module, RuleLimits, RuleSet};
@@ -36,7 +36,8 @@ pub(crate) struct Sets {
 impl Sets {
     /// Builds the modules as `trailhound rule build` does, into `out`, and loads them.
     pub(crate) fn build(repository: &Path, out: &Path) -> Result<Sets> {
-        let (engine, limits) = (Engine::new()?, RuleLimits::default());
+        let engine = Engine::new().map_err(|error| anyhow!("{error:#}"))?;
+        let limits = RuleLimits::default();
         let built = |crate_folder: &str| -> Result<Vec<u8>> {
             let built = rules::build(&engine, &repository.join(crate_folder), Some(out), &limits)?;
             std::fs::read(&built.file).with_context(|| built.file.display().to_string())

@@ -2,10 +2,10 @@
 //! and by the same rules in the peers' language.
 
 /// How many rules the table has.
-pub const RULES: usize = VERBS.len() * NOUNS.len();
+pub(crate) const RULES: usize = VERBS.len() * NOUNS.len();
 
 /// The `userIdentity.type` on which every rule fires.
-pub const USER_TYPE: &str = "IAMUser";
+pub(crate) const USER_TYPE: &str = "IAMUser";
 
 const VERBS: [&str; 20] = [
     "Create",
@@ -84,11 +84,11 @@ const NOUNS: [&str; 50] = [
 ];
 
 /// The `eventName` that a rule selects. No two rules share one.
-pub fn event_name(rule: usize) -> String {
+pub(crate) fn event_name(rule: usize) -> String {
     [VERBS[rule % VERBS.len()], NOUNS[rule / VERBS.len() % NOUNS.len()]].concat()
 }
 
 /// The id of a rule.
-pub fn id(rule: usize) -> String {
+pub(crate) fn id(rule: usize) -> String {
     format!("BENCH-{rule:04}")
 }
