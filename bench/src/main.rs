@@ -21,7 +21,7 @@ mod rsigma;
 mod table;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use vrl::compiler::Program;
@@ -123,7 +123,8 @@ fn options() -> Result<Options> {
 
 /// The repository's root.
 fn repository() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
+    bench.parent().unwrap_or(bench).to_owned()
 }
 
 fn print(text: &str) -> Result<()> {
