@@ -15,7 +15,7 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test chaos lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test chaos bench lint fmt fuzz image-lint clean
 
 all: build
 
@@ -47,6 +47,12 @@ chaos: setup
 	$(CARGO) build --release --locked --workspace --bins --tests
 	@$(MAKE) --no-print-directory rules
 	@$(TARGET)/release/chaos
+
+# Side by side with the floor and with peers (BENCHMARKS.md): a table, and every figure in target/bench/report.json. It
+# builds the rule modules itself. Takes BENCH_ARGS (`--rounds N`, `--records N`). It wants the machine for itself.
+bench: setup
+	CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked --manifest-path bench/Cargo.toml \
+		--bin bench -- $(BENCH_ARGS)
 
 lint: setup image-lint
 	$(CARGO) fmt --all --check

@@ -1,0 +1,132 @@
+//! Trailhound side by side with the floor and with its peers, in one process: `make bench`.
+//!
+//! Everything is checked before anything is timed: contenders that look for the same must find the same. Then every
+//! contender is timed in turn, round after round. `--rounds N` (7), `--records N` made-up ones (20000).
+
+#![forbid(unsafe_code)]
+
+mod contender;
+mod data;
+mod engine;
+mod floor;
+mod framing;
+mod machine;
+mod parse;
+mod random;
+mod records;
+mod remap;
+mod report;
+mod rsigma;
+#[path = "../module/src/table.rs"]
+mod table;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use vrl::compiler::Program;
+
+use crate::contender::{Contender, Measured, Task, check, measure};
+use crate::data::DataSet;
+use crate::framing::Framing;
+use crate::machine::Machine;
+use crate::report::{Report, Section};
+
+/// What the command line says.
+struct Options {
+    /// Times that every contender is timed; at least 5.
+    rounds: usize,
+    /// Made-up records in a data set.
+    records: usize,
+}
+
+/// All that is compiled once.
+struct Engines {
+    ours: engine::Sets,
+    rsigma: rsigma::Engines,
+    vrl: Program,
+}
+
+fn main() -> Result<()> {
+    let options = options()?;
+    let target = repository().join("target/bench");
+    std::fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
+    let machine = Machine::new(&repository());
+    let engines = Engines {
+        ours: engine::Sets::build(&repository(), &target.join("rules"))?,
+        rsigma: rsigma::Engines::new(data::folder("sigma/rules").as_deref())?,
+        vrl: remap::program()?,
+    };
+    let mut report = Report { machine, rounds: options.rounds, data_sets: Vec::new() };
+    print(&report.machine.describe())?;
+
+    let mut all = vec![DataSet::made_up("made up, 1 of 1,000 fires", options.records, 1_000)];
+    if let Some(file) = data::folder("records/sans504.ndjson.gz") {
+        let mut set = DataSet::file("sans504", &file)?;
+        if let Some(expected) = data::folder("sigma/expected.tsv") {
+            set.known.insert(Task::Sigma, rsigma::expected(&expected, "sans504")?);
+        }
+        all.push(set);
+    }
+    for set in &all {
+        show(&mut report, set, everything(set, &engines, options.rounds)?)?;
+    }
+    for (name, root_every) in [("none fires", 0), ("1 % fires", 100), ("100 % fires", 1)] {
+        let set = DataSet::made_up(&format!("made up, {name}"), options.records, root_every);
+        let floors = floor::contenders(&set, &[]).into_iter().filter(|contender| contender.name == floor::FLOOR);
+        let contenders = floors.chain([engines.ours.root(&set)?]).collect();
+        show(&mut report, &set, timed(&set, contenders, options.rounds)?)?;
+    }
+
+    let file = target.join("report.json");
+    std::fs::write(&file, serde_json::to_vec_pretty(&report)?).with_context(|| file.display().to_string())?;
+    print(&format!("\nevery figure: {}\n", file.display()))
+}
+
+/// All contenders over a data set.
+fn everything(set: &DataSet, engines: &Engines, rounds: usize) -> Result<Vec<Measured>> {
+    let gzipped = framing::messages(set, Framing::Gzip)?;
+    let mut contenders = floor::contenders(set, &gzipped);
+    contenders.extend(engines.ours.contenders(set)?);
+    contenders.extend(engines.rsigma.contenders(set));
+    contenders.extend(remap::contenders(set, &engines.vrl));
+    timed(set, contenders, rounds)
+}
+
+fn timed(set: &DataSet, mut contenders: Vec<Contender<'_>>, rounds: usize) -> Result<Vec<Measured>> {
+    check(&mut contenders, &set.known).with_context(|| set.name.clone())?;
+    measure(&mut contenders, set.len(), rounds)
+}
+
+fn show(report: &mut Report, set: &DataSet, measured: Vec<Measured>) -> Result<()> {
+    let section = Section::new(set, measured);
+    print(&section.table())?;
+    report.data_sets.push(section);
+    Ok(())
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { rounds: 7, records: 20_000 };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let number = arguments.next().and_then(|number| number.parse().ok());
+        match (argument.as_str(), number) {
+            ("--rounds", Some(number)) => options.rounds = number,
+            ("--records", Some(number)) => options.records = number,
+            _ => bail!("{argument}: not known, or without a number; there are --rounds N and --records N"),
+        }
+    }
+    ensure!(options.rounds >= 5, "fewer than 5 rounds say nothing");
+    ensure!(options.records >= 1_000, "fewer than 1,000 records say nothing");
+    Ok(options)
+}
+
+/// The repository's root.
+fn repository() -> PathBuf {
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
+    bench.parent().unwrap_or(bench).to_owned()
+}
+
+fn print(text: &str) -> Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
