@@ -136,13 +136,15 @@ impl Last {
         let before = self.changes.remove(&key);
         self.held -= before.as_ref().map_or(0, held);
         if let Change::Offered(offer) = &mut change {
-            if self.held + offer.bytes.as_ref().map_or(0, Vec::len) > self.held_max {
+            let room = self.held_max - self.held;
+            if size(offer) > room {
                 let most = self.held_max;
                 offer.bytes = Err(Refusal::Message(format!("with it the topic holds more than {most} bytes at once")));
             }
+            let room = room - size(offer);
             if let Some(Change::Offered(mut before)) = before {
                 before.earlier = None;
-                offer.earlier = Some(Box::new(before)).filter(|_| offer.bytes.is_ok() || self.held < self.held_max);
+                offer.earlier = Some(Box::new(before)).filter(|before| size(before) <= room);
             }
         }
         self.held += held(&change);
@@ -162,8 +164,12 @@ impl Last {
 /// Bytes of modules in a change.
 fn held(change: &Change) -> usize {
     let Change::Offered(offer) = change else { return 0 };
-    let bytes = |offer: &Offer| offer.bytes.as_ref().map_or(0, Vec::len);
-    bytes(offer) + offer.earlier.as_deref().map_or(0, bytes)
+    size(offer) + offer.earlier.as_deref().map_or(0, size)
+}
+
+/// Bytes of an offer's own module.
+fn size(offer: &Offer) -> usize {
+    offer.bytes.as_ref().map_or(0, Vec::len)
 }
 
 /// What a message with the key `text` is about. The mode stands in the key, or in a header.
@@ -262,6 +268,7 @@ mod tests {
         let mut last = Last::new(held_max);
         messages.iter().for_each(|(key, value)| last.put(change("t", message(key, *value, &[]), 100)));
         assert_eq!(last.held, last.changes.values().map(held).sum::<usize>());
+        assert!(last.held <= held_max, "{} bytes", last.held);
         last.in_order()
     }
 
@@ -295,5 +302,7 @@ mod tests {
             .collect();
         let refused = "c: with it the topic holds more than 10 bytes at once";
         assert_eq!(said, ["a is offered", "b is gone", refused, "d is offered"]);
+        // The version before is let go where both do not fit.
+        assert_eq!(put_all(10, &[("a", Some("123456")), ("a", Some("12345"))]).iter().map(held).sum::<usize>(), 5);
     }
 }

@@ -306,9 +306,10 @@ pub(super) fn soak(scene: &mut Scene<'_>) -> Vec<Trailhound> {
         let next = Instant::now() + Duration::from_secs(1);
         versions.publish(scene);
         versions.until_live(&mut program);
-        samples.push(Process::of(program.pid()));
+        let sample = Process::of(program.pid());
+        samples.push(sample);
         if round % 60 == 59 {
-            scene.round_done(round, &Process::of(program.pid()).to_string());
+            scene.round_done(round, &sample.to_string());
         }
         wait::pause(next.saturating_duration_since(Instant::now()));
     }
