@@ -1,26 +1,40 @@
 //! The proof of delivery in short: a few faults of each kind, on a cluster that they share. `make chaos` runs it in full.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use harness::audit::Audit;
 use harness::chaos::{self, MODES, Measure, ROWS};
-use harness::kafka::{Cluster, Kafka, Outgoing};
+use harness::findings;
+use harness::kafka::{BROKERS, Cluster, Kafka, Outgoing};
+use harness::proxy::Network;
+use harness::records::{Records, findings_of};
 use harness::traffic::{Kind, Plan, Traffic};
+use harness::trailhound::{Config, Delivery, Trailhound};
 use harness::wait::{PATIENCE, until_true};
 
 /// Messages a second: other tests run at the same time.
 const PER_SECOND: u32 = 3_000;
 
-/// Runs a row in all modes. One row at a time breaks the cluster.
+/// Runs a row in all modes.
 #[track_caller]
 fn check(name: &str) {
+    let row = ROWS.iter().find(|row| row.name == name).expect("a row of the table");
+    with_cluster(|cluster| {
+        for delivery in row.modes().filter(|delivery| MODES.contains(delivery)) {
+            let measure = Measure { seed: 1, rounds: row.short, per_second: PER_SECOND };
+            chaos::run(row, delivery, cluster, measure).assert_good();
+        }
+    });
+}
+
+/// One test at a time breaks the cluster.
+#[track_caller]
+fn with_cluster(test: impl FnOnce(&mut Cluster)) {
     static CLUSTER: LazyLock<Mutex<Option<Cluster>>> = LazyLock::new(|| Mutex::new(Cluster::start()));
     let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(cluster) = cluster.as_mut() else { return };
-    let row = ROWS.iter().find(|row| row.name == name).expect("a row of the table");
-    for delivery in row.modes().filter(|delivery| MODES.contains(delivery)) {
-        let measure = Measure { seed: 1, rounds: row.short, per_second: PER_SECOND };
-        chaos::run(row, delivery, cluster, measure).assert_good();
+    if let Some(cluster) = cluster.as_mut() {
+        test(cluster);
     }
 }
 
@@ -77,6 +91,61 @@ fn modules_that_fail_at_work_cost_only_themselves_and_are_replayed() {
 #[test]
 fn swaps_leave_memory_threads_and_files_where_they_were() {
     check("soak");
+}
+
+/// A group reads a topic for the first time while one broker answers late: where the partition begins that it leads is
+/// known last, when others are read already, and each transaction holds the source up.
+#[test]
+fn partitions_whose_beginning_is_known_late_are_read_once() {
+    const LATE: Network = Network::Slow { bytes_per_second: 10_000_000, delay: Duration::from_secs(3) };
+    const SLOW: Network = Network::Slow { bytes_per_second: 10_000_000, delay: Duration::from_millis(200) };
+    with_cluster(|cluster| {
+        cluster.heal();
+        let client = cluster.client();
+        let program = |topic: &str| {
+            let mut config = Config::new(&cluster.proxied(), "late");
+            config.instance = "late".to_owned();
+            config.source = format!(r#"{{ kafka = {{ topics = ["late.{topic}"], group = "late" }} }}"#);
+            config.workers = 1;
+            config.delivery = Delivery::ExactlyOnce;
+            config.more = "batch = { messages_max = 100 }".to_owned();
+            Trailhound::ready(&config)
+        };
+        let produce = |topic: &str, count| {
+            let records = Records::new(7).take(count, 4);
+            let messages: Vec<Outgoing> = records.iter().map(|record| Outgoing::value(record.to_string())).collect();
+            client.produce(&format!("late.{topic}"), &messages, &[("sticky.partitioning.linger.ms", "0")]);
+            findings_of(&records)
+        };
+        client.create_topics("late", 1, &[]);
+        produce("cloudtrail", 10);
+        let mut first = program("cloudtrail");
+        client.until_committed("late", "late.cloudtrail");
+        first.stop().assert_balanced();
+
+        // Everything would wait for one that coordinates the group or its transactions.
+        let coordinators = [("__consumer_offsets", "late"), ("__transaction_state", "late-detect-0")]
+            .map(|(topic, id)| cluster.coordinator(topic, id));
+        let late = (0..BROKERS).find(|broker| !coordinators.contains(broker)).expect("three are more than two");
+        let (slow, fast) = ((late + 1) % BROKERS, (late + 2) % BROKERS);
+        client.create_topic_led_by("late.new", &[fast, late]);
+        client.delete_topic("late.findings");
+        client.create_topic_led_by("late.findings", &[slow]);
+        let expected = produce("new", 1_000);
+        cluster.proxy(late).set(LATE);
+        cluster.proxy(slow).set(SLOW);
+        let mut program = program("new");
+        let read = |partition: usize| client.committed("late", "late.new")[partition].is_some();
+        until_true(PATIENCE, "the first partition to be read", || read(0));
+        assert!(!read(1), "nobody knows yet where the second begins");
+        cluster.proxy(late).pass();
+        until_true(PATIENCE, "the second partition to be read", || read(1));
+        cluster.proxy(slow).pass();
+        client.until_committed("late", "late.new");
+        program.stop().assert_balanced();
+        let found = findings::read(&client.read_all("late.findings"));
+        assert_eq!(findings::check(&found, &expected), 0, "repeats among {} findings", found.len());
+    });
 }
 
 /// An audit that finds nothing wrong proves something only if it finds what is wrong.

@@ -98,6 +98,7 @@ fn only_sources_and_sinks_know_librdkafka() {
         "host/src/kafka/writer.rs",
         "host/src/sink/kafka.rs",
         "host/src/sink/mod.rs",
+        "host/src/source/begin.rs",
         "host/src/source/group.rs",
         "host/src/source/kafka.rs",
         "host/src/source/mod.rs",

@@ -61,7 +61,8 @@ impl Properties {
     /// A client's configuration: `defaults`, then these properties, then what `fixed` says.
     pub fn client(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set_log_level(RDKafkaLogLevel::Info);
+        // All of it: the property `debug` decides what there is, and `--log` what is shown.
+        config.set_log_level(RDKafkaLogLevel::Debug);
         for (key, value) in defaults {
             config.set(*key, *value);
         }

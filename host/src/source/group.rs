@@ -9,18 +9,16 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
+use super::begin::{self, Places, Reset};
 use crate::kafka::{Events, Membership, Offsets, Transaction, offset_list};
 use crate::metrics::PipelineMetrics;
 
 /// How long a rebalance waits for offsets to be committed in a transaction. What is not committed then is read again,
 /// and as it led to nothing, nothing is repeated.
 const REVOKE_MAX: Duration = Duration::from_secs(5);
-
-/// How long to wait at a time for the group's offsets.
-const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// What the rebalance callback shares with the worker. Both run on the worker's thread, within `poll`; the lock only
 /// satisfies the compiler.
@@ -29,7 +27,7 @@ pub(super) struct Progress {
     /// The next offset of each partition: one past the last message that was received and delivered.
     pub(super) delivered: Offsets,
     /// Partitions that the group has given, as long as it is not known where to begin.
-    pub(super) arrived: Option<TopicPartitionList>,
+    pub(super) arrived: Option<Arrived>,
     /// Whether the consumer is about to leave: what arrives now is not read.
     leaving: bool,
     /// Partitions that were taken away since this was last looked at.
@@ -42,18 +40,35 @@ pub(super) struct Progress {
     pub(super) dirty: bool,
 }
 
+/// See [`Progress::arrived`].
+pub(super) struct Arrived {
+    partitions: TopicPartitionList,
+    /// Those that came with them and are read already, with the offsets where they began; None as long as librdkafka
+    /// still waits to be told what is taken.
+    begun: Option<TopicPartitionList>,
+    /// When to ask again where to begin, and how long to wait for an answer then.
+    ask_at: Instant,
+    wait: Duration,
+}
+
 /// The callbacks of a consumer.
 pub(super) struct Context {
     events: Events,
     progress: Mutex<Progress>,
+    /// Where to begin what the group has never read.
+    reset: Reset,
     metrics: Option<PipelineMetrics>,
     /// Where all offsets go through transactions: a plain commit could overtake one, and rewind it.
     pub(super) transaction: Option<Arc<Transaction>>,
 }
 
 impl Context {
-    pub(super) fn new(metrics: Option<PipelineMetrics>, transaction: Option<Arc<Transaction>>) -> Context {
-        Context { events: Events::default(), progress: Mutex::default(), metrics, transaction }
+    pub(super) fn new(
+        reset: Reset,
+        metrics: Option<PipelineMetrics>,
+        transaction: Option<Arc<Transaction>>,
+    ) -> Context {
+        Context { events: Events::default(), progress: Mutex::default(), reset, metrics, transaction }
     }
 
     /// Commits what was delivered of partitions that are about to go.
@@ -70,64 +85,92 @@ impl Context {
         }
     }
 
-    /// Partitions have arrived. They are read once the group's offsets are known ([`Context::begin`]): librdkafka would
-    /// ask for them by itself, but when another rebalance overtakes its question it takes "not known, a transaction is
-    /// open" for "none", and begins at the beginning (seen in 2.12.1).
+    /// Partitions have arrived. They are read once it is known where to begin ([`Context::begin`]).
     fn arrive(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         tracing::info!(partitions = partitions.count(), "partitions assigned");
         let mut progress = self.progress();
-        progress.arrived = Some(partitions.clone());
+        let mut all = partitions.clone();
+        // Some may still be unknown of those that came before, where a group gives them one by one.
+        let earlier = progress.arrived.take().map(|earlier| earlier.partitions).unwrap_or_default();
+        earlier.elements().iter().for_each(|found| begin::add(&mut all, found, Offset::Invalid));
+        progress.arrived = Some(Arrived { partitions: all, begun: None, ask_at: Instant::now(), wait: begin::WAIT });
         if progress.leaving {
             drop(progress);
-            self.accept(consumer);
+            self.accept(consumer, |_, _| true);
         }
     }
 
-    /// Begins to read partitions that have arrived, as soon as it is known where. To be called after each poll until then.
+    /// Begins to read partitions that have arrived, as soon as it is known where. To be called after each poll until then:
+    /// some may be known later than others.
     pub(super) fn begin(&self, consumer: &BaseConsumer<Self>) {
-        let Some(arrived) = self.progress().arrived.take() else { return };
-        match committed(consumer, &arrived) {
-            Ok(placed) => self.assign(consumer, &placed),
-            Err(error) => {
-                tracing::debug!("where to begin is not known yet: {error}");
-                self.progress().arrived = Some(arrived);
-            }
+        let due = |arrived: &mut Arrived| arrived.ask_at <= Instant::now();
+        let Some(Arrived { partitions, begun, wait, .. }) = self.progress().arrived.take_if(due) else { return };
+        let asked = Instant::now();
+        let Places { known, unknown } = begin::places(consumer, &partitions, self.reset, wait);
+        let begun = match known.count() > 0 || unknown.count() == 0 {
+            true => Some(self.assign(consumer, &known, begun)),
+            false => begun,
+        };
+        if unknown.count() > 0 {
+            // Asking keeps this thread from what is known: that is given as much time.
+            let ask_at = Instant::now() + asked.elapsed();
+            let wait = (wait * 2).min(begin::WAIT_MAX);
+            self.progress().arrived = Some(Arrived { partitions: unknown, begun, ask_at, wait });
         }
     }
 
     /// Nothing will be read any more. librdkafka goes on only when all that arrived was taken.
     pub(super) fn end(&self, consumer: &BaseConsumer<Self>) {
         self.progress().leaving = true;
-        self.accept(consumer);
+        self.accept(consumer, |_, _| true);
     }
 
-    /// Takes what has arrived, without asking where to begin.
-    fn accept(&self, consumer: &BaseConsumer<Self>) {
-        let arrived = self.progress().arrived.take();
-        if let Some(arrived) = arrived {
-            self.assign(consumer, &arrived);
+    /// Takes those of the partitions that have arrived which will go at once, and which nobody will read. They get some
+    /// offset, so that librdkafka does not ask anybody for one (see [`begin`]).
+    fn accept(&self, consumer: &BaseConsumer<Self>, goes: impl Fn(&str, i32) -> bool) {
+        let Some(arrived) = self.progress().arrived.take() else { return };
+        let (mut going, mut staying) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for found in arrived.partitions.elements() {
+            if goes(found.topic(), found.partition()) {
+                begin::add(&mut going, &found, Offset::Offset(0));
+            } else {
+                begin::add(&mut staying, &found, Offset::Invalid);
+            }
+        }
+        let begun = Some(self.assign(consumer, &going, arrived.begun));
+        if staying.count() > 0 {
+            self.progress().arrived = Some(Arrived { partitions: staying, begun, ..arrived });
         }
     }
 
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+    /// Tells librdkafka to read these partitions too, beside those that have begun. Gives all of them.
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+        begun: Option<TopicPartitionList>,
+    ) -> TopicPartitionList {
+        let mut all = begun.map(|begun| begin::moved_on(consumer, &begun)).unwrap_or_default();
+        partitions.elements().iter().for_each(|found| begin::add(&mut all, found, found.offset()));
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
-            _ => consumer.assign(partitions),
+            _ => consumer.assign(&all),
         };
         let paused = self.progress().paused;
         let pause = || if paused { consumer.pause(partitions) } else { Ok(()) };
         if let Err(error) = result.and_then(|()| pause()) {
             tracing::warn!("partitions assigned: {error}");
         }
+        all
     }
 
     /// Partitions are taken away.
     fn leave(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        self.accept(consumer);
         let lost = consumer.assignment_lost();
         tracing::info!(partitions = partitions.count(), lost, "partitions revoked");
         let taken: Vec<(String, i32)> =
             partitions.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        self.accept(consumer, |topic, partition| contains(&taken, topic, partition));
         // The next owner starts at what is committed here, so whatever was delivered is committed first. A lost partition
         // has an owner already: a commit would be refused.
         let mut offsets = self.progress().delivered.clone();
@@ -175,13 +218,14 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    /// As the trait does it by itself, but for what [`Context::arrive`] says.
+    /// As the trait does it by itself, but for what [`begin`] says.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.arrive(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.leave(consumer, partitions),
             code => {
                 tracing::warn!("rebalance: {}", RDKafkaErrorCode::from(code));
+                self.progress().arrived = None;
                 unassign(consumer, partitions);
             }
         }
@@ -206,16 +250,6 @@ fn unassign(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     if let Err(error) = result {
         tracing::warn!("partitions given back: {error}");
     }
-}
-
-/// Where the group stands in these partitions, `Invalid` where it never was. An error when one of them is not known yet.
-pub(super) fn committed(
-    consumer: &BaseConsumer<Context>,
-    partitions: &TopicPartitionList,
-) -> KafkaResult<TopicPartitionList> {
-    let committed = consumer.committed_offsets(partitions.clone(), ASK_MAX)?;
-    committed.elements().iter().try_for_each(|found| found.error())?;
-    Ok(committed)
 }
 
 pub(super) fn contains(partitions: &[(String, i32)], topic: &str, partition: i32) -> bool {

@@ -1,5 +1,6 @@
 //! Sources: batches of messages with their origin, and offsets that move when the loop says so.
 
+mod begin;
 mod file;
 mod group;
 mod kafka;

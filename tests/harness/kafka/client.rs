@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::BROKERS;
 use crate::wait::{self, PATIENCE};
 
 /// A message to produce.
@@ -106,7 +107,21 @@ impl Client {
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
-        let results = self.admin(async |admin, options| admin.create_topics([&topic], options).await);
+        self.create(name, partitions, &topic);
+    }
+
+    /// Creates a topic with a partition for each of these brokers of a [`super::Cluster`], which leads it.
+    pub fn create_topic_led_by(&self, name: &str, leaders: &[usize]) {
+        let node = |broker: usize| i32::try_from(broker % BROKERS).unwrap_or_default() + 1;
+        let replicas: Vec<Vec<i32>> =
+            leaders.iter().map(|leader| (*leader..leader + BROKERS).map(node).collect()).collect();
+        let replicas: Vec<&[i32]> = replicas.iter().map(Vec::as_slice).collect();
+        let partitions = i32::try_from(leaders.len()).unwrap_or_default();
+        self.create(name, partitions, &NewTopic::new(name, partitions, TopicReplication::Variable(&replicas)));
+    }
+
+    fn create(&self, name: &str, partitions: i32, topic: &NewTopic<'_>) {
+        let results = self.admin(async |admin, options| admin.create_topics([topic], options).await);
         assert!(results.iter().all(Result::is_ok), "create topic {name}: {results:?}");
         // The answer comes before the broker's own metadata has it.
         wait::until_true(PATIENCE, "a new topic to show", || self.partitions(name) == partitions);

@@ -93,6 +93,18 @@ impl Cluster {
         Client::new(self.bootstrap(), i32::try_from(BROKERS).unwrap_or(1))
     }
 
+    /// The broker, from 0, that coordinates what has this id: a group in `__consumer_offsets`, or a transactional id in
+    /// `__transaction_state`. It leads the partition that the hash of the id, as Java has it, names.
+    pub fn coordinator(&self, topic: &str, id: &str) -> usize {
+        let hash = id.bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        let consumer: BaseConsumer = self.client().config().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+        let partitions = metadata.topics()[0].partitions();
+        let number = hash.unsigned_abs() % u32::try_from(partitions.len()).expect("few partitions");
+        let found = partitions.iter().find(|partition| u32::try_from(partition.id()) == Ok(number));
+        usize::try_from(found.expect("all partitions").leader() - 1).expect("a leader")
+    }
+
     /// Kills a broker as a power cut would; what it has written is in the operating system's cache.
     pub fn kill9(&mut self, broker: usize) {
         if let Some(mut process) = self.brokers[broker].process.take() {
