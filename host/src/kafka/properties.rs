@@ -122,4 +122,12 @@ mod tests {
         check("enable.auto.commit", "true", "may not be set");
         check("transactional.id", "a", "made of `instance`");
     }
+
+    /// What the property `debug` asks for is shown by `--log info,librdkafka=debug`, and not lost on its way.
+    #[test]
+    fn librdkafka_may_log_all_that_it_has_to_say() {
+        let mut properties = Properties::default();
+        properties.set("debug", "cgrp");
+        assert!(matches!(properties.client(&[], &[]).log_level, RDKafkaLogLevel::Debug));
+    }
 }

@@ -19,12 +19,35 @@ use super::group::Context;
 use crate::kafka::Properties;
 
 /// How long to wait at a time for answers: at first, and at most once they have failed to come.
-pub(super) const WAIT: Duration = Duration::from_secs(1);
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How a consumer asks where to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    /// Where to begin what the group has never read.
+    reset: Reset,
+    /// How long to wait at a time for answers at most: whoever asks does not poll, and without a poll a member loses its
+    /// place after `max.poll.interval.ms`.
+    wait_max: Duration,
+}
+
+impl Asking {
+    /// As the properties say.
+    pub(super) fn new(properties: &Properties) -> Asking {
+        let poll_ms = properties.get("max.poll.interval.ms").and_then(|ms| ms.parse().ok()).unwrap_or(300_000);
+        Asking { reset: Reset::of(properties), wait_max: WAIT_MAX.min(Duration::from_millis(poll_ms) / 4) }
+    }
+
+    /// How long to wait at first, or after it was in vain for so long.
+    pub(super) fn wait(&self, before: Option<Duration>) -> Duration {
+        before.map_or(WAIT, |before| before * 2).min(self.wait_max)
+    }
+}
 
 /// librdkafka's `auto.offset.reset`: where to begin what the group has never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reset {
+enum Reset {
     Earliest,
     Latest,
     /// Nowhere: librdkafka reports it.
@@ -33,7 +56,7 @@ pub(super) enum Reset {
 
 impl Reset {
     /// As the properties say, by any of librdkafka's names.
-    pub(super) fn of(properties: &Properties) -> Reset {
+    fn of(properties: &Properties) -> Reset {
         match properties.get("auto.offset.reset") {
             Some("latest" | "largest" | "end") => Reset::Latest,
             Some("error") => Reset::Error,
@@ -54,7 +77,7 @@ pub(super) struct Places {
 pub(super) fn places(
     consumer: &BaseConsumer<Context>,
     partitions: &TopicPartitionList,
-    reset: Reset,
+    asking: Asking,
     wait: Duration,
 ) -> Places {
     let mut places = Places { known: TopicPartitionList::new(), unknown: TopicPartitionList::new() };
@@ -73,12 +96,12 @@ pub(super) fn places(
     let mut failed = TopicPartitionList::new();
     for found in committed.elements() {
         let left = deadline.saturating_duration_since(Instant::now());
-        match (found.error().map(|()| found.offset()), reset) {
+        match (found.error().map(|()| found.offset()), asking.reset) {
             (Ok(offset @ Offset::Offset(_)), _) => add(&mut places.known, &found, offset),
             (Ok(_), Reset::Error) => add(&mut places.known, &found, Offset::Invalid),
             (Ok(_), _) if left.is_zero() => add(&mut places.unknown, &found, Offset::Invalid),
             (Ok(_), _) => match consumer.fetch_watermarks(found.topic(), found.partition(), left) {
-                Ok((low, _)) if reset == Reset::Earliest => add(&mut places.known, &found, Offset::Offset(low)),
+                Ok((low, _)) if asking.reset == Reset::Earliest => add(&mut places.known, &found, Offset::Offset(low)),
                 Ok((_, high)) => add(&mut places.known, &found, Offset::Offset(high)),
                 Err(error) => {
                     let (topic, partition) = (found.topic(), found.partition());

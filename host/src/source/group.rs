@@ -12,7 +12,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::begin::{self, Places, Reset};
+use super::begin::{self, Asking, Places};
 use crate::kafka::{Events, Membership, Offsets, Transaction, offset_list};
 use crate::metrics::PipelineMetrics;
 
@@ -55,8 +55,7 @@ pub(super) struct Arrived {
 pub(super) struct Context {
     events: Events,
     progress: Mutex<Progress>,
-    /// Where to begin what the group has never read.
-    reset: Reset,
+    asking: Asking,
     metrics: Option<PipelineMetrics>,
     /// Where all offsets go through transactions: a plain commit could overtake one, and rewind it.
     pub(super) transaction: Option<Arc<Transaction>>,
@@ -64,11 +63,11 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(
-        reset: Reset,
+        asking: Asking,
         metrics: Option<PipelineMetrics>,
         transaction: Option<Arc<Transaction>>,
     ) -> Context {
-        Context { events: Events::default(), progress: Mutex::default(), reset, metrics, transaction }
+        Context { events: Events::default(), progress: Mutex::default(), asking, metrics, transaction }
     }
 
     /// Commits what was delivered of partitions that are about to go.
@@ -93,7 +92,8 @@ impl Context {
         // Some may still be unknown of those that came before, where a group gives them one by one.
         let earlier = progress.arrived.take().map(|earlier| earlier.partitions).unwrap_or_default();
         earlier.elements().iter().for_each(|found| begin::add(&mut all, found, Offset::Invalid));
-        progress.arrived = Some(Arrived { partitions: all, begun: None, ask_at: Instant::now(), wait: begin::WAIT });
+        progress.arrived =
+            Some(Arrived { partitions: all, begun: None, ask_at: Instant::now(), wait: self.asking.wait(None) });
         if progress.leaving {
             drop(progress);
             self.accept(consumer, |_, _| true);
@@ -106,7 +106,7 @@ impl Context {
         let due = |arrived: &mut Arrived| arrived.ask_at <= Instant::now();
         let Some(Arrived { partitions, begun, wait, .. }) = self.progress().arrived.take_if(due) else { return };
         let asked = Instant::now();
-        let Places { known, unknown } = begin::places(consumer, &partitions, self.reset, wait);
+        let Places { known, unknown } = begin::places(consumer, &partitions, self.asking, wait);
         let begun = match known.count() > 0 || unknown.count() == 0 {
             true => Some(self.assign(consumer, &known, begun)),
             false => begun,
@@ -114,7 +114,7 @@ impl Context {
         if unknown.count() > 0 {
             // Asking keeps this thread from what is known: that is given as much time.
             let ask_at = Instant::now() + asked.elapsed();
-            let wait = (wait * 2).min(begin::WAIT_MAX);
+            let wait = self.asking.wait(Some(wait));
             self.progress().arrived = Some(Arrived { partitions: unknown, begun, ask_at, wait });
         }
     }

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
 
-use super::begin::{Reset, committed};
+use super::begin::{Asking, committed};
 use super::group::{Context, Progress, commit, contains, membership};
 use super::{BatchLimits, SourceError};
 use crate::batch::{Batch, Origin};
@@ -107,7 +107,7 @@ impl KafkaSource {
             // Offsets of a transaction that is under way are waited for.
             fixed.push(("isolation.level", "read_committed"));
         }
-        let context = Context::new(Reset::of(&config.properties), metrics, transaction);
+        let context = Context::new(Asking::new(&config.properties), metrics, transaction);
         let consumer: BaseConsumer<Context> =
             config.properties.client(&DEFAULTS, &fixed).create_with_context(context).map_err(failed)?;
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
