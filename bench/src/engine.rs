@@ -65,6 +65,15 @@ impl Sets {
         })
     }
 
+    /// The root rule alone, from a module that is built already.
+    pub(crate) fn of_root(wasm: &Path) -> Result<RuleSet> {
+        let engine = Engine::new().map_err(|error| anyhow!("{error:#}"))?;
+        let bytes = std::fs::read(wasm).with_context(|| wasm.display().to_string())?;
+        let loaded = Module::load(&engine, "root_login", &bytes, "{}", &RuleLimits::default());
+        let member = Arc::new(loaded.context("root_login is refused")?).into();
+        Ok(RuleSet::new(1, vec![member])?)
+    }
+
     /// The root rule over all framings, and larger sets over records as they come from Kafka.
     pub(crate) fn contenders<'a>(&'a self, set: &'a DataSet) -> Result<Vec<Contender<'a>>> {
         let framed = |framing| batches(set, framing);
@@ -88,7 +97,7 @@ impl Sets {
 
     /// The root rule alone, over records as they come from Kafka.
     pub(crate) fn root<'a>(&'a self, set: &'a DataSet) -> Result<Contender<'a>> {
-        Ok(worker(ROOT, Task::Root, &self.root, set.len(), batches(set, Framing::Record)?))
+        root(&self.root, set)
     }
 
     /// The root rule with the copy into the batch, which in the product is the Kafka source's work.
@@ -109,6 +118,11 @@ impl Sets {
             Ok(hits)
         })
     }
+}
+
+/// A rule set with the root rule, over records as they come from Kafka.
+pub(crate) fn root<'a>(rules: &'a RuleSet, set: &'a DataSet) -> Result<Contender<'a>> {
+    Ok(worker(ROOT, Task::Root, rules, set.len(), batches(set, Framing::Record)?))
 }
 
 /// A worker with batches that are there already.

@@ -43,7 +43,7 @@ impl Machine {
         Machine {
             cpu: cpu.unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            rustc: output(Command::new("rustc").arg("--version")),
+            rustc: rustc(),
             cpu_features: features(),
             commit: git(&["rev-parse", "HEAD"]),
             changed: !git(&["status", "--porcelain"]).is_empty(),
@@ -64,6 +64,11 @@ impl Machine {
             versions.join(", ")
         )
     }
+}
+
+/// The compiler's name and version.
+pub(crate) fn rustc() -> String {
+    output(Command::new("rustc").arg("--version"))
 }
 
 fn output(command: &mut Command) -> String {

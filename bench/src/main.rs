@@ -2,6 +2,8 @@
 //!
 //! Everything is checked before anything is timed: contenders that look for the same must find the same. Then every
 //! contender is timed in turn, round after round. `--rounds N` (7), `--records N` made-up ones (20000).
+//!
+//! `--guard` (`make bench-guard`) counts instructions instead, and `--guard-update` makes what it counts the figures.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +12,7 @@ mod data;
 mod engine;
 mod floor;
 mod framing;
+mod guard;
 mod machine;
 mod parse;
 mod random;
@@ -48,9 +51,16 @@ struct Engines {
 }
 
 fn main() -> Result<()> {
-    let options = options()?;
     let target = repository().join("target/bench");
     std::fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--guard"] => return print(&guard::run(&repository(), &target, false)?),
+        ["--guard-update"] => return print(&guard::run(&repository(), &target, true)?),
+        ["--counted", case] => return guard::counted(&target, case),
+        _ => {}
+    }
+    let options = options()?;
     let machine = Machine::new(&repository());
     let engines = Engines {
         ours: engine::Sets::build(&repository(), &target.join("rules"))?,

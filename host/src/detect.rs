@@ -261,12 +261,13 @@ impl Detector {
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
         match outcome {
             Outcome::Hit { module, mode, hit, .. } => {
-                let Some(rule) = module.rule(hit.rule) else { return };
+                let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
                 let labels: Vec<(String, String)> =
                     hit.labels.into_iter().map(|label| (label.key, label.value)).collect();
                 let finding = render(
                     &Detection {
                         rule,
+                        constants,
                         module: &module.name,
                         digest: &module.digest,
                         generation: rules.generation,

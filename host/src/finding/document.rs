@@ -2,7 +2,7 @@
 //!
 //! | attribute | from |
 //! |---|---|
-//! | `finding_info.analytic`, `.desc`, `.attacks`, `.types`, `risk_details`, `remediation` | the rule |
+//! | `finding_info.analytic`, `.desc`, `.attacks`, `.types`, `severity`, `risk_details`, `remediation` | the rule (`constant.rs`) |
 //! | `finding_info.title` | the hit, or else the rule |
 //! | `finding_info.tags` | `compliance` with the rule's standards first, then the hit's labels, one tag each |
 //! | `finding_info.related_events` | eventID, and `addendum.originalEventID` |
@@ -14,25 +14,17 @@
 //! | `actor`, `api`, `evidences[0]` | the record (`entities.rs`, `evidence.rs`) |
 //! | `unmapped.trailhound` | module, rule set, and origin |
 
-use std::borrow::Cow;
-
 use crate::rules::Mode;
-use crate::rules::contract::{Attack as RuleAttack, Rule, Severity};
 
 use super::entities::{Entities, resources};
 use super::fields::{Fields, milliseconds};
 use super::objects::Account;
 use super::ocsf::{
-    Analytic, Attack, Cloud, DetectionFinding, Evidence, FindingInfo, Metadata, Named, Product, RelatedEvent,
-    Remediation, Tag, Trailhound, Unmapped,
+    AnyTag, Cloud, DetectionFinding, Evidence, FindingInfo, Metadata, RelatedEvent, Tag, Trailhound, Unmapped,
 };
 use super::{Detection, FindingLimits, OCSF_VERSION, cut};
 
-const TRAILHOUND: Product =
-    Product { name: "Trailhound", vendor_name: "Trailhound", version: Some(env!("CARGO_PKG_VERSION")) };
-const CLOUDTRAIL: Product = Product { name: "CloudTrail", vendor_name: "AWS", version: None };
-
-/// The finding as an OCSF event, but for `evidences[0].data`. `is_truncated` says whether that is cut.
+/// The finding as an OCSF event, but for its first attributes (`constant.rs`) and `evidences[0].data`. `is_truncated` says whether that is cut.
 pub(super) fn document<'a>(
     detection: &Detection<'a>,
     fields: &'a Fields<'a>,
@@ -41,23 +33,8 @@ pub(super) fn document<'a>(
     is_truncated: bool,
     limits: &FindingLimits,
 ) -> DetectionFinding<'a> {
-    let rule = detection.rule;
     let event_time = fields.event_time.as_deref().and_then(milliseconds);
-    let (severity_id, severity) = severity(rule.severity);
     DetectionFinding {
-        activity_id: 1,
-        activity_name: "Create",
-        category_uid: 2,
-        category_name: "Findings",
-        class_uid: 2004,
-        class_name: "Detection Finding",
-        type_uid: 200_401,
-        type_name: "Detection Finding: Create",
-        severity_id,
-        severity,
-        status_id: 1,
-        status: "New",
-        is_alert: true,
         time: detection.now_ms,
         start_time: event_time,
         end_time: event_time,
@@ -70,18 +47,16 @@ pub(super) fn document<'a>(
             region: fields.aws_region.map(|region| cut(region, limits.field_bytes_max)),
             account: entities.account.clone(),
         },
-        actor: entities.actor.as_ref(),
-        api: entities.api.as_ref(),
+        actor: entities.actor_written.as_ref(),
+        api: entities.api_written.as_ref(),
         resources: resources(fields, entities.account.as_ref(), limits),
         observables: entities.observables(),
-        risk_details: &rule.rationale,
-        remediation: remediation(rule),
         unmapped: Unmapped { trailhound: trailhound(detection) },
         evidences: [Evidence {
             name: "AWS CloudTrail record",
             uid: fields.event_id.map(|id| cut(id, limits.field_bytes_max)),
-            actor: entities.actor.as_ref(),
-            api: entities.api.as_ref(),
+            actor: entities.actor_written.as_ref(),
+            api: entities.api_written.as_ref(),
             src_endpoint: entities.src_endpoint.as_ref(),
             http_request: entities.http_request.as_ref(),
         }],
@@ -102,34 +77,31 @@ fn finding_info<'a>(
     event_time: Option<i64>,
     limits: &FindingLimits,
 ) -> FindingInfo<'a> {
-    let rule = detection.rule;
+    let constants = detection.constants;
     let events = fields.event_id.into_iter().chain(fields.original_event_id);
     FindingInfo {
         uid: names.id,
         title: names.title,
-        desc: &rule.description,
-        types: types(&rule.attacks),
-        analytic: Analytic { type_id: 1, kind: "Rule", uid: &rule.id, name: &rule.title, version: &rule.version },
-        attacks: rule.attacks.iter().map(attack).collect(),
+        desc: constants.desc.as_ref(),
+        types: constants.types.as_ref(),
+        analytic: constants.analytic.as_ref(),
+        attacks: constants.attacks.as_ref(),
         data_sources: ["AWS CloudTrail"],
         created_time: detection.now_ms,
         first_seen_time: event_time,
         last_seen_time: event_time,
         related_events: events
-            .map(|uid| RelatedEvent { uid: cut(uid, limits.field_bytes_max), product: CLOUDTRAIL })
+            .map(|uid| RelatedEvent { uid: cut(uid, limits.field_bytes_max), product: constants.cloudtrail.as_ref() })
             .collect(),
         tags: tags(detection, limits),
     }
 }
 
-fn tags<'a>(detection: &Detection<'a>, limits: &FindingLimits) -> Vec<Tag<'a>> {
-    let standards: &'a [String] = &detection.rule.compliance;
-    let compliance =
-        (!standards.is_empty()).then_some(Tag { name: Cow::Borrowed("compliance"), value: None, values: standards });
-    let labels = detection.labels.iter().map(|(key, value)| Tag {
-        name: cut(key, limits.field_bytes_max),
-        value: Some(cut(value, limits.field_bytes_max)),
-        values: &[],
+fn tags<'a>(detection: &Detection<'a>, limits: &FindingLimits) -> Vec<AnyTag<'a>> {
+    let compliance = detection.constants.compliance.as_ref().map(AnyTag::Written);
+    let labels = detection.labels.iter().map(|(key, value)| {
+        let cut = |text: &'a str| cut(text, limits.field_bytes_max);
+        AnyTag::Label(Tag { name: cut(key), value: Some(cut(value)), values: &[] })
     });
     compliance.into_iter().chain(labels).collect()
 }
@@ -145,7 +117,7 @@ fn metadata<'a>(
     Metadata {
         version: OCSF_VERSION,
         uid: id,
-        product: TRAILHOUND,
+        product: detection.constants.trailhound.as_ref(),
         profiles: ["cloud"],
         log_provider: "AWS CloudTrail",
         log_version: fields.event_version.map(cut),
@@ -189,47 +161,6 @@ fn trailhound<'a>(detection: &Detection<'a>) -> Trailhound<'a> {
         byte: detection.position.byte,
         appended_time: detection.origin.appended_ms,
     }
-}
-
-/// OCSF's id and caption.
-pub(super) fn severity(severity: Severity) -> (u8, &'static str) {
-    match severity {
-        Severity::Informational => (1, "Informational"),
-        Severity::Low => (2, "Low"),
-        Severity::Medium => (3, "Medium"),
-        Severity::High => (4, "High"),
-        Severity::Critical => (5, "Critical"),
-        Severity::Fatal => (6, "Fatal"),
-    }
-}
-
-/// `T1078.004` is a sub-technique of `T1078`; MITRE writes its name as `Valid Accounts: Cloud Accounts`.
-fn attack(attack: &RuleAttack) -> Attack<'_> {
-    let tactic = Named { uid: &attack.tactic, name: &attack.tactic_name };
-    let (uid, name) = (attack.technique.as_str(), attack.technique_name.as_str());
-    let Some((parent, _)) = uid.split_once('.') else {
-        return Attack { tactic, technique: Named { uid, name }, sub_technique: None };
-    };
-    let (parent_name, name) = name.split_once(": ").unwrap_or((name, name));
-    let technique = Named { uid: parent, name: parent_name };
-    Attack { tactic, technique, sub_technique: Some(Named { uid, name }) }
-}
-
-/// Finding types in the form of AWS Security Hub (`TTPs/Initial Access`), one a tactic.
-pub(super) fn types(attacks: &[RuleAttack]) -> Vec<String> {
-    let mut types: Vec<String> = Vec::with_capacity(attacks.len());
-    for attack in attacks {
-        let name = format!("TTPs/{}", attack.tactic_name);
-        if !types.contains(&name) {
-            types.push(name);
-        }
-    }
-    types
-}
-
-pub(super) fn remediation(rule: &Rule) -> Option<Remediation<'_>> {
-    let any = !rule.remediation.is_empty() || !rule.references.is_empty();
-    any.then_some(Remediation { desc: &rule.remediation, references: &rule.references })
 }
 
 /// The partition of an ARN: `arn:aws-cn:…` is in `aws-cn`.

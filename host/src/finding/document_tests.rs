@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 use crate::rules::contract::{Rule, Severity};
 
 use super::FindingLimits;
-use super::document::{partition, remediation, severity, types};
+use super::constant::{remediation, severity, types};
+use super::document::partition;
 use super::testing::{CALL, NOW_MS, SIGN_IN, parse, render_with, rule};
 
 fn check(raw: &str, labels: &[(&str, &str)], expect: &[(&str, Json)]) {

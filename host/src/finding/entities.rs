@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait};
 
+use super::constant::{Written, written};
 use super::fields::{Fields, Identity, account as account_id, milliseconds, text};
 use super::objects::{
     Account, Actor, Api, Endpoint, HttpRequest, Observable, Owner, Request, Resource, Response, Service, Session, Text,
@@ -22,7 +23,10 @@ const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 pub(super) struct Entities<'a> {
     pub(super) account: Option<Account<'a>>,
     pub(super) actor: Option<Actor<'a>>,
-    pub(super) api: Option<Api<'a>>,
+    /// The actor in JSON: it stands in a finding twice.
+    pub(super) actor_written: Option<Written>,
+    /// The call ([`Api`]), likewise.
+    pub(super) api_written: Option<Written>,
     pub(super) src_endpoint: Option<Endpoint<'a>>,
     pub(super) http_request: Option<HttpRequest<'a>>,
 }
@@ -30,19 +34,20 @@ pub(super) struct Entities<'a> {
 impl<'a> Entities<'a> {
     pub(super) fn of(detection: &Detection<'_>, fields: &'a Fields<'_>, limits: &FindingLimits) -> Self {
         let cut = |text: &'a str| cut(text, limits.field_bytes_max);
+        let actor = actor(&fields.identity, has_mfa(detection.labels), limits);
+        let api = fields.event_name.map(|operation| Api {
+            operation: cut(operation),
+            version: fields.api_version.map(cut),
+            service: fields.event_source.map(|name| Service { name: cut(name) }),
+            request: fields.request_id.map(|uid| Request { uid: cut(uid) }),
+            response: (fields.error_code.is_some() || fields.error_message.is_some())
+                .then(|| Response { error: fields.error_code.map(cut), error_message: fields.error_message.map(cut) }),
+        });
         Self {
             account: fields.account().map(|uid| aws_account(cut(uid))),
-            actor: actor(&fields.identity, has_mfa(detection.labels), limits),
-            api: fields.event_name.map(|operation| Api {
-                operation: cut(operation),
-                version: fields.api_version.map(cut),
-                service: fields.event_source.map(|name| Service { name: cut(name) }),
-                request: fields.request_id.map(|uid| Request { uid: cut(uid) }),
-                response: (fields.error_code.is_some() || fields.error_message.is_some()).then(|| Response {
-                    error: fields.error_code.map(cut),
-                    error_message: fields.error_message.map(cut),
-                }),
-            }),
+            actor_written: actor.as_ref().and_then(|actor| written(actor, true)),
+            api_written: api.and_then(|api| written(&api, true)),
+            actor,
             src_endpoint: endpoint(fields, limits),
             http_request: fields.user_agent.map(|agent| HttpRequest { user_agent: cut(agent) }),
         }

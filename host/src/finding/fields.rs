@@ -176,7 +176,11 @@ impl<'a> Identity<'a> {
 
 /// An object's members, the last one first: of a key that occurs twice the first one then counts, as it does for rules.
 fn backwards(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    let members: Vec<(&str, &Value)> = object.as_object().into_iter().flatten().collect();
+    let mut members = Vec::new();
+    if let Some(object) = object.as_object() {
+        members.reserve_exact(object.len());
+        object.iter().for_each(|member| members.push(member));
+    }
     members.into_iter().rev()
 }
 

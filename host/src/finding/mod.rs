@@ -8,6 +8,7 @@
 //! | `canonical.rs` | the digest of a record without an eventID |
 //! | `evidence.rs` | the original record, whole or visibly cut |
 //! | `scan.rs` | JSON text as bytes: nesting, white space |
+//! | `constant.rs` | what all findings of a rule have in common, written once |
 //! | `document.rs` | which attribute is filled from what |
 //! | `entities.rs` | the same for who did it, from where, and to what |
 //! | `ocsf.rs`, `objects.rs` | the attributes themselves, as they are written |
@@ -17,6 +18,7 @@
 //! `finding_info.first_seen_time`; absent where eventTime is no time) and that of the finding (`time`).
 
 mod canonical;
+mod constant;
 mod document;
 #[cfg(test)]
 mod document_tests;
@@ -41,6 +43,7 @@ use crate::record::Position;
 use crate::rules::Mode;
 use crate::rules::contract::{Rule, Severity};
 
+pub use self::constant::Constants;
 use self::document::Names;
 use self::entities::Entities;
 use self::evidence::Data;
@@ -69,10 +72,12 @@ impl Default for FindingLimits {
 }
 
 /// A rule that fired on a record, with all that the finding says of both.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Detection<'a> {
     /// The rule.
     pub rule: &'a Rule,
+    /// What all findings of the rule have in common.
+    pub constants: &'a Constants,
     /// The name of the rule's module.
     pub module: &'a str,
     /// SHA-256 of the module's bytes, in hex.
@@ -125,7 +130,13 @@ pub fn render(detection: &Detection<'_>, limits: &FindingLimits) -> Finding {
 
     // Room for the record and for what stands around it, so that the buffer rarely grows.
     let mut payload = Vec::with_capacity(data.len() + 6144);
+    let head = &detection.constants.head;
+    payload.extend_from_slice(head);
     write(&mut payload, &document);
+    // Two objects become one.
+    if let Some(brace) = payload.get_mut(head.len()) {
+        *brace = b',';
+    }
     data.append_to(&mut payload);
     Finding { id, rule: detection.rule.id.clone(), severity: detection.rule.severity, payload }
 }

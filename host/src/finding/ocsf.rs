@@ -6,10 +6,12 @@
 
 use serde::Serialize;
 
-use super::objects::{Account, Actor, Api, Endpoint, HttpRequest, Observable, Resource, Text};
+use super::constant::Written;
+use super::objects::{Account, Endpoint, HttpRequest, Observable, Resource, Text};
 
+/// The first attributes, which are the same in all findings of a rule.
 #[derive(Serialize)]
-pub(super) struct DetectionFinding<'a> {
+pub(super) struct Head<'a> {
     pub(super) activity_id: u8,
     pub(super) activity_name: &'static str,
     pub(super) category_uid: u8,
@@ -23,6 +25,15 @@ pub(super) struct DetectionFinding<'a> {
     pub(super) status_id: u8,
     pub(super) status: &'static str,
     pub(super) is_alert: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) risk_details: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remediation: Option<Remediation<'a>>,
+}
+
+/// All other attributes.
+#[derive(Serialize)]
+pub(super) struct DetectionFinding<'a> {
     /// When the finding was made, in milliseconds since the epoch.
     pub(super) time: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,17 +45,13 @@ pub(super) struct DetectionFinding<'a> {
     pub(super) metadata: Metadata<'a>,
     pub(super) cloud: Cloud<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) actor: Option<&'a Actor<'a>>,
+    pub(super) actor: Option<&'a Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) api: Option<&'a Api<'a>>,
+    pub(super) api: Option<&'a Written>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) resources: Vec<Resource<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) observables: Vec<Observable<'a>>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) risk_details: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) remediation: Option<Remediation<'a>>,
     pub(super) unmapped: Unmapped<'a>,
     /// The last attribute: `evidence.rs` puts the record behind it.
     pub(super) evidences: [Evidence<'a>; 1],
@@ -54,13 +61,15 @@ pub(super) struct DetectionFinding<'a> {
 pub(super) struct FindingInfo<'a> {
     pub(super) uid: &'a str,
     pub(super) title: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) desc: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) types: Vec<String>,
-    pub(super) analytic: Analytic<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) attacks: Vec<Attack<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) desc: Option<&'a Written>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) types: Option<&'a Written>,
+    /// [`Analytic`].
+    pub(super) analytic: Option<&'a Written>,
+    /// A list of [`Attack`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attacks: Option<&'a Written>,
     pub(super) data_sources: [&'static str; 1],
     pub(super) created_time: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +79,7 @@ pub(super) struct FindingInfo<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) related_events: Vec<RelatedEvent<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) tags: Vec<Tag<'a>>,
+    pub(super) tags: Vec<AnyTag<'a>>,
 }
 
 #[derive(Serialize)]
@@ -101,7 +110,16 @@ pub(super) struct Named<'a> {
 #[derive(Serialize)]
 pub(super) struct RelatedEvent<'a> {
     pub(super) uid: Text<'a>,
-    pub(super) product: Product,
+    /// [`Product`].
+    pub(super) product: Option<&'a Written>,
+}
+
+/// A [`Tag`].
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum AnyTag<'a> {
+    Written(&'a Written),
+    Label(Tag<'a>),
 }
 
 /// A name with one value, or with several.
@@ -126,7 +144,8 @@ pub(super) struct Product {
 pub(super) struct Metadata<'a> {
     pub(super) version: &'static str,
     pub(super) uid: &'a str,
-    pub(super) product: Product,
+    /// [`Product`].
+    pub(super) product: Option<&'a Written>,
     pub(super) profiles: [&'static str; 1],
     pub(super) log_provider: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,9 +191,9 @@ pub(super) struct Evidence<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) uid: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) actor: Option<&'a Actor<'a>>,
+    pub(super) actor: Option<&'a Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) api: Option<&'a Api<'a>>,
+    pub(super) api: Option<&'a Written>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) src_endpoint: Option<&'a Endpoint<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

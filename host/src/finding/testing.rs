@@ -10,7 +10,7 @@ use crate::record::Position;
 use crate::rules::Mode;
 use crate::rules::contract::{Attack, Rule, Severity};
 
-use super::{Detection, Finding, FindingLimits, render};
+use super::{Constants, Detection, Finding, FindingLimits, render};
 
 /// 2026-01-02T03:04:05Z
 pub(super) const NOW_MS: i64 = 1_767_323_045_000;
@@ -85,8 +85,10 @@ pub(super) fn render_titled(raw: &[u8], title: Option<&str>, limits: &FindingLim
 
 fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limits: &FindingLimits) -> Finding {
     let origin = Origin { source: "cloudtrail".into(), partition: 3, offset: 42, appended_ms: Some(NOW_MS - 250) };
+    let rule = rule();
     let detection = Detection {
-        rule: &rule(),
+        rule: &rule,
+        constants: &Constants::of(&rule),
         module: "sample",
         digest: "ab12",
         generation: 7,

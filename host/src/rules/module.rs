@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
+use crate::finding::Constants;
+
 use super::contract::{self, Rule, RuleModule, RuleModulePre};
 use super::engine::Engine;
 use super::instance::{Fault, Instance, State};
@@ -33,6 +35,8 @@ pub struct Module {
     /// Instances that no worker has: made for those that will take the module, or given back by those that have let it
     /// go. The lock is taken when a worker takes or leaves a module, never for a record.
     spare: Mutex<Vec<Instance>>,
+    /// What the findings of each rule have in common.
+    constants: Vec<Constants>,
     /// `described.fields`, parsed.
     pub(super) fields: Vec<Path>,
     pub(super) pre: RuleModulePre<State>,
@@ -87,6 +91,7 @@ impl Module {
                     digest: digest(bytes),
                     bytes: bytes.len(),
                     fields: described.fields.iter().map(|field| Path::new(field)).collect(),
+                    constants: described.rules.iter().map(Constants::of).collect(),
                     described,
                     settings: settings.to_owned(),
                     aside: AtomicU32::new(0),
@@ -122,6 +127,11 @@ impl Module {
     /// The rule at `index`, as hits name it.
     pub fn rule(&self, index: u32) -> Option<&Rule> {
         self.described.rules.get(index as usize)
+    }
+
+    /// What the findings of the rule at `index` have in common.
+    pub fn constants(&self, index: u32) -> Option<&Constants> {
+        self.constants.get(index as usize)
     }
 }
 
