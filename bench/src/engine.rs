@@ -1,7 +1,7 @@
 //! Our own: the detector that a worker of the product runs, over batches of a thousand records.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -15,6 +15,9 @@ use crate::framing::{self, Framing};
 
 /// Records in a batch.
 const BATCH: usize = 1_000;
+
+/// The crate of the root rule.
+const ROOT_FOLDER: &str = "rules/root_login";
 
 /// The time that findings are stamped with.
 const NOW_MS: i64 = 1_748_937_600_000;
@@ -36,17 +39,11 @@ pub(crate) struct Sets {
 impl Sets {
     /// Builds the modules as `trailhound rule build` does, into `out`, and loads them.
     pub(crate) fn build(repository: &Path, out: &Path) -> Result<Sets> {
-        let engine = Engine::new().map_err(|error| anyhow!("{error:#}"))?;
-        let limits = RuleLimits::default();
-        let built = |crate_folder: &str| -> Result<Vec<u8>> {
-            let built = rules::build(&engine, &repository.join(crate_folder), Some(out), &limits)?;
-            std::fs::read(&built.file).with_context(|| built.file.display().to_string())
-        };
-        let (root_login, table) = (built("rules/root_login")?, built("bench/module")?);
-        let load = |name: &str, wasm: &[u8], settings: &str| -> Result<Member> {
-            let loaded = Module::load(&engine, name, wasm, settings, &limits);
-            Ok(Arc::new(loaded.with_context(|| format!("{name} is refused"))?).into())
-        };
+        let engine = new_engine()?;
+        let built =
+            |folder: &str| -> Result<Vec<u8>> { Ok(std::fs::read(build(&engine, &repository.join(folder), out)?)?) };
+        let (root_login, table) = (built(ROOT_FOLDER)?, built("bench/module")?);
+        let load = |name: &str, wasm: &[u8], settings: &str| load(&engine, name, wasm, settings);
         let root = load("root_login", &root_login, "{}")?;
         // The root rule beside the first `rules` of the table, `each` in a module.
         let beside = |rules: usize, each: usize| -> Result<RuleSet> {
@@ -63,15 +60,6 @@ impl Sets {
             rules1000_spread: beside(999, 20)?,
             root: RuleSet::new(1, vec![root])?,
         })
-    }
-
-    /// The root rule alone, from a module that is built already.
-    pub(crate) fn of_root(wasm: &Path) -> Result<RuleSet> {
-        let engine = Engine::new().map_err(|error| anyhow!("{error:#}"))?;
-        let bytes = std::fs::read(wasm).with_context(|| wasm.display().to_string())?;
-        let loaded = Module::load(&engine, "root_login", &bytes, "{}", &RuleLimits::default());
-        let member = Arc::new(loaded.context("root_login is refused")?).into();
-        Ok(RuleSet::new(1, vec![member])?)
     }
 
     /// The root rule over all framings, and larger sets over records as they come from Kafka.
@@ -118,6 +106,31 @@ impl Sets {
             Ok(hits)
         })
     }
+}
+
+fn new_engine() -> Result<Engine> {
+    Engine::new().map_err(|error| anyhow!("{error:#}"))
+}
+
+/// Builds a module as `trailhound rule build` does, into `out`. Gives its file.
+fn build(engine: &Engine, folder: &Path, out: &Path) -> Result<PathBuf> {
+    Ok(rules::build(engine, folder, Some(out), &RuleLimits::default())?.file)
+}
+
+fn load(engine: &Engine, name: &str, wasm: &[u8], settings: &str) -> Result<Member> {
+    let loaded = Module::load(engine, name, wasm, settings, &RuleLimits::default());
+    Ok(Arc::new(loaded.with_context(|| format!("{name} is refused"))?).into())
+}
+
+/// Builds the module of the root rule.
+pub(crate) fn build_root(repository: &Path, out: &Path) -> Result<PathBuf> {
+    build(&new_engine()?, &repository.join(ROOT_FOLDER), out)
+}
+
+/// The root rule alone, from a module that is built already.
+pub(crate) fn load_root(file: &Path) -> Result<RuleSet> {
+    let wasm = std::fs::read(file).with_context(|| file.display().to_string())?;
+    Ok(RuleSet::new(1, vec![load(&new_engine()?, "root_login", &wasm, "{}")?])?)
 }
 
 /// A rule set with the root rule, over records as they come from Kafka.

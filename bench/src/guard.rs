@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSet;
-use crate::engine::{self, Sets};
+use crate::engine;
 
 /// Records of a case. Their first pass fills buffers and is not counted.
 const RECORDS: usize = 2_000;
@@ -36,7 +36,7 @@ struct Figures {
 
 /// Counts all cases and compares; `update` writes the figures instead. What is printed is for people.
 pub(crate) fn run(repository: &Path, target: &Path, update: bool) -> Result<String> {
-    Sets::build(repository, &target.join("rules"))?;
+    engine::build_root(repository, &target.join("rules"))?;
     let file = repository.join("bench/guard.json");
     let committed: Figures = match std::fs::read(&file) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?,
@@ -102,7 +102,7 @@ fn count(case: &str, target: &Path) -> Result<u64> {
 pub(crate) fn counted(target: &Path, case: &str) -> Result<()> {
     let (_, every) = CASES.into_iter().find(|(name, _)| *name == case).with_context(|| format!("no case {case}"))?;
     let set = DataSet::made_up(case, RECORDS, every);
-    let rules = Sets::of_root(&target.join("rules/root_login.wasm"))?;
+    let rules = engine::load_root(&target.join("rules/root_login.wasm"))?;
     let mut contender = engine::root(&rules, &set)?;
     (contender.run)()?;
     counted_passes(&mut *contender.run)

@@ -16,6 +16,7 @@ const CLOUDTRAIL: Product = Product { name: "CloudTrail", vendor_name: "AWS", ve
 pub(super) type Written = OwnedLazyValue;
 
 /// What all findings of a rule have in common, in JSON.
+#[derive(Debug)]
 pub struct Constants {
     /// An object without its closing brace: the finding's first attributes.
     pub(super) head: Vec<u8>,
@@ -55,28 +56,31 @@ impl Constants {
             },
         );
         head.pop();
-        let (types, attacks): (Vec<String>, Vec<Attack<'_>>) =
-            (types(&rule.attacks), rule.attacks.iter().map(attack).collect());
+        let types = types(&rule.attacks);
+        let attacks: Vec<Attack<'_>> = rule.attacks.iter().map(attack).collect();
         let compliance = Tag { name: "compliance".into(), value: None, values: &rule.compliance };
         Constants {
             head,
-            desc: written(&rule.description, !rule.description.is_empty()),
-            types: written(&types, !types.is_empty()),
-            analytic: written(
-                &Analytic { type_id: 1, kind: "Rule", uid: &rule.id, name: &rule.title, version: &rule.version },
-                true,
-            ),
-            attacks: written(&attacks, !attacks.is_empty()),
-            compliance: written(&compliance, !rule.compliance.is_empty()),
-            trailhound: written(&TRAILHOUND, true),
-            cloudtrail: written(&CLOUDTRAIL, true),
+            desc: Some(&rule.description).filter(|desc| !desc.is_empty()).and_then(written),
+            types: Some(&types).filter(|types| !types.is_empty()).and_then(written),
+            analytic: written(&Analytic {
+                type_id: 1,
+                kind: "Rule",
+                uid: &rule.id,
+                name: &rule.title,
+                version: &rule.version,
+            }),
+            attacks: Some(&attacks).filter(|attacks| !attacks.is_empty()).and_then(written),
+            compliance: Some(&compliance).filter(|tag| !tag.values.is_empty()).and_then(written),
+            trailhound: written(&TRAILHOUND),
+            cloudtrail: written(&CLOUDTRAIL),
         }
     }
 }
 
-/// The value, where there is one. Nothing here fails to be written; see [`super::write`].
-pub(super) fn written(value: &(impl Serialize + ?Sized), there: bool) -> Option<Written> {
-    there.then(|| sonic_rs::to_lazyvalue(value).ok()).flatten()
+/// The value in JSON. Nothing here fails to be written; see [`super::write`].
+pub(super) fn written<T: Serialize>(value: &T) -> Option<Written> {
+    sonic_rs::to_lazyvalue(value).ok()
 }
 
 /// OCSF's id and caption.

@@ -24,7 +24,8 @@ use super::ocsf::{
 };
 use super::{Detection, FindingLimits, OCSF_VERSION, cut};
 
-/// The finding as an OCSF event, but for its first attributes (`constant.rs`) and `evidences[0].data`. `is_truncated` says whether that is cut.
+/// The finding as an OCSF event, but for its first attributes (`constant.rs`) and for `evidences[0].data`. `is_truncated`
+/// says whether that is cut.
 pub(super) fn document<'a>(
     detection: &Detection<'a>,
     fields: &'a Fields<'a>,

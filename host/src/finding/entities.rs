@@ -45,8 +45,8 @@ impl<'a> Entities<'a> {
         });
         Self {
             account: fields.account().map(|uid| aws_account(cut(uid))),
-            actor_written: actor.as_ref().and_then(|actor| written(actor, true)),
-            api_written: api.and_then(|api| written(&api, true)),
+            actor_written: actor.as_ref().and_then(written),
+            api_written: api.as_ref().and_then(written),
             actor,
             src_endpoint: endpoint(fields, limits),
             http_request: fields.user_agent.map(|agent| HttpRequest { user_agent: cut(agent) }),

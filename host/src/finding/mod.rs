@@ -72,7 +72,7 @@ impl Default for FindingLimits {
 }
 
 /// A rule that fired on a record, with all that the finding says of both.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Detection<'a> {
     /// The rule.
     pub rule: &'a Rule,
