@@ -10,7 +10,7 @@
 mod record;
 
 use libfuzzer_sys::fuzz_target;
-use record::{Entry, ItemKind, ReadLimits, Splitter, unpack};
+use record::{Entry, ItemKind, ReadLimits, Reader, Splitter, unpack};
 
 /// Small, so that the fuzzer reaches them and never waits for memory.
 fn limits() -> ReadLimits {
@@ -29,6 +29,7 @@ fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<(&'static str, Vec<u8>)>
     unpack(Some(payload), limits, &mut |entry| {
         let (outcome, position) = match entry {
             Entry::Record(record) => (("record", record.raw.to_vec()), Some(record.position)),
+            Entry::Passed => unreachable!("all records are wanted"),
             Entry::Skipped(kind) => ((kind.as_str(), Vec::new()), None),
             Entry::Dead(dead) => {
                 assert!(!dead.detail.is_empty() && dead.detail.len() <= 200, "{:?}", dead.detail);
@@ -40,6 +41,20 @@ fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<(&'static str, Vec<u8>)>
     });
     assert!(!outcomes.is_empty(), "a message is at least one entry");
     outcomes
+}
+
+/// A reader that wants no record reads the same.
+fn skims_alike(payload: &[u8], limits: &ReadLimits, outcomes: &[(&'static str, Vec<u8>)]) {
+    let mut skimmed = Vec::new();
+    Reader::new(limits.clone()).unpack(Some(payload), Some(&|_| false), &mut |entry| {
+        skimmed.push(match entry {
+            Entry::Record(_) | Entry::Passed => "record",
+            Entry::Skipped(kind) => kind.as_str(),
+            Entry::Dead(dead) => dead.reason.as_str(),
+        });
+    });
+    let outcomes: Vec<&str> = outcomes.iter().map(|(outcome, _)| *outcome).collect();
+    assert_eq!(skimmed, outcomes, "skimming changes nothing");
 }
 
 /// The same of a file, whose items are read one by one.
@@ -58,6 +73,7 @@ fn file_outcomes(bytes: &[u8], limits: &ReadLimits) -> Vec<(&'static str, Vec<u8
 fuzz_target!(|bytes: &[u8]| {
     let limits = limits();
     let (message, file) = (outcomes(bytes, &limits), file_outcomes(bytes, &limits));
+    skims_alike(bytes, &limits, &message);
     // A message has limits that a file, which is streamed, does not have.
     let limited = |reason: &str| reason.contains("too_") || reason == "ratio_too_high";
     if message.iter().chain(&file).any(|(reason, _)| limited(reason)) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
-use crate::record::{self, Entry, Position, ReadLimits, Record};
+use crate::record::{self, Entry, Position, ReadLimits, Reader, Record, Skimmed};
 use crate::rules::{Evaluator, Mode, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
@@ -81,6 +81,7 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Detector {
     limits: DetectLimits,
+    reader: Reader,
     evaluator: Evaluator,
     /// Records that some module has been handed, until their outcome is known.
     events: Vec<Event>,
@@ -120,6 +121,7 @@ impl Detector {
     pub fn new(limits: DetectLimits) -> Detector {
         let evaluator = Evaluator::new(limits.rules.clone());
         Detector {
+            reader: Reader::new(limits.read.clone()),
             limits,
             evaluator,
             events: Vec::new(),
@@ -144,6 +146,30 @@ impl Detector {
     ) -> Result<Counts, E> {
         self.reset();
         self.evaluator.begin(rules);
+        let mut reader = std::mem::take(&mut self.reader);
+        let done = self.read(&mut reader, rules, batch, now_ms, deliver);
+        self.reader = reader;
+        done?;
+        self.counts.swap = self.evaluator.take_swap();
+        for (module, nanos) in self.evaluator.take_nanos() {
+            if nanos > 0 {
+                bump(&mut self.counts.module_nanos, module, nanos);
+            }
+        }
+        Ok(std::mem::take(&mut self.counts))
+    }
+
+    /// Reads the batch, evaluates its records, and hands over what came of them.
+    fn read<E>(
+        &mut self,
+        reader: &mut Reader,
+        rules: &RuleSet,
+        batch: &Batch,
+        now_ms: i64,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let may_select = |record: &Skimmed<'_>| rules.may_select(record);
+        let wanted: Option<record::Wanted<'_>> = if rules.selects_all() { None } else { Some(&may_select) };
         for (origin, message) in batch.iter() {
             let bytes = match message {
                 Message::Bytes(bytes) => Some(bytes),
@@ -156,8 +182,7 @@ impl Detector {
                 }
             };
             let mut result = Ok(());
-            let read = self.limits.read.clone();
-            record::unpack(bytes, &read, &mut |entry| {
+            reader.unpack(bytes, wanted, &mut |entry| {
                 if result.is_ok() {
                     result = self.take(rules, origin, entry, deliver);
                     if result.is_err() {
@@ -170,14 +195,7 @@ impl Detector {
             });
             result?;
         }
-        self.settle(rules, now_ms, deliver)?;
-        self.counts.swap = self.evaluator.take_swap();
-        for (module, nanos) in self.evaluator.take_nanos() {
-            if nanos > 0 {
-                bump(&mut self.counts.module_nanos, module, nanos);
-            }
-        }
-        Ok(std::mem::take(&mut self.counts))
+        self.settle(rules, now_ms, deliver)
     }
 
     fn reset(&mut self) {
@@ -198,6 +216,7 @@ impl Detector {
     ) -> Result<(), E> {
         match entry {
             Entry::Record(record) => return self.evaluate(rules, origin, &record, deliver),
+            Entry::Passed => self.counts.evaluate(),
             Entry::Skipped(kind) => self.counts.skip(kind),
             Entry::Dead(dead) => {
                 self.counts.dead(dead.reason);

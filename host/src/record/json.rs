@@ -6,6 +6,7 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 use super::limits::DEPTH_PARSED_MAX;
 use super::reason::{DeadReason, Fault};
 use super::scan::Scan;
+use super::skim::Skimmed;
 
 /// Parses one JSON value that fills `raw`.
 ///
@@ -100,6 +101,18 @@ pub(super) fn is_record(value: &Value) -> bool {
         || (text(id) && text(time))
         || insight.is_some_and(|value| value.is_object());
     named && !source.and_then(|value| value.as_str()).is_some_and(|source| source.starts_with("aws:"))
+}
+
+/// The same of an object that was skimmed. False where only the parser can tell, too.
+pub(super) fn is_skimmed_record(object: &Skimmed<'_>) -> bool {
+    let text = |name| object.member(name).is_some_and(|value| value.starts_with(b"\""));
+    let scalar = |value: &[u8]| matches!(value, [b'"' | b'-' | b'0'..=b'9', ..]);
+    let named = object.member("eventVersion").is_some_and(scalar)
+        || text("eventName")
+        || (text("eventID") && text("eventTime"))
+        || object.member("insightDetails").is_some_and(|value| value.starts_with(b"{"));
+    let foreign = |source: &[u8]| source.starts_with(b"\"aws:") || source.contains(&b'\\');
+    named && !object.member("eventSource").is_some_and(foreign)
 }
 
 /// Keys one of which every record has; see `is_record`.

@@ -15,6 +15,7 @@
 //! | `envelope.rs` | which envelope an object is                                                                  |
 //! | `text.rs`     | JSON strings and base64 that hold a layer                                                    |
 //! | `json.rs`     | parsing; what a record is                                                                    |
+//! | `skim.rs`     | the same without making a tree, for records that nobody wants                                |
 //! | `limits.rs`   | what is accepted at most                                                                     |
 //! | `reason.rs`   | what an entry can be that is no record                                                       |
 //!
@@ -30,6 +31,7 @@ mod piece;
 mod reason;
 mod resync;
 mod scan;
+mod skim;
 mod split;
 mod stream;
 mod text;
@@ -37,6 +39,7 @@ mod walk;
 
 pub use limits::ReadLimits;
 pub use reason::{DeadReason, SkipKind};
+pub use skim::{Look, Skimmed};
 pub use stream::{Item, ItemKind, Splitter};
 
 /// What a message holds, one thing at a time.
@@ -44,6 +47,8 @@ pub use stream::{Item, ItemKind, Splitter};
 pub enum Entry<'a> {
     /// A CloudTrail record.
     Record(Record<'a>),
+    /// A CloudTrail record that the caller does not want: read, and not made into a tree.
+    Passed,
     /// Nothing to evaluate, and nothing wrong.
     Skipped(SkipKind),
     /// A piece that cannot be read.
@@ -86,9 +91,34 @@ pub struct Position {
 
 /// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone.
 pub fn unpack(payload: Option<&[u8]>, limits: &ReadLimits, visit: &mut dyn FnMut(Entry<'_>)) {
-    match payload {
-        None => visit(Entry::Skipped(SkipKind::Tombstone)),
-        Some(message) => walk::Walk::new(message, limits, visit).run(),
+    Reader::new(limits.clone()).unpack(payload, None, visit);
+}
+
+/// Whether the caller may want a record. A wrong yes costs time, a wrong no would lose it.
+pub type Wanted<'w> = &'w dyn Fn(&Skimmed<'_>) -> bool;
+
+/// A reader of many messages.
+#[derive(Debug, Default)]
+pub struct Reader {
+    limits: ReadLimits,
+    members: skim::Members,
+}
+
+impl Reader {
+    /// A reader with these limits.
+    pub fn new(limits: ReadLimits) -> Reader {
+        Reader { limits, members: skim::Members::default() }
+    }
+
+    /// As [`unpack`]. A record that `wanted` says no to is visited as [`Entry::Passed`]; it is valid all the same.
+    pub fn unpack(&mut self, payload: Option<&[u8]>, wanted: Option<Wanted<'_>>, visit: &mut dyn FnMut(Entry<'_>)) {
+        match payload {
+            None => visit(Entry::Skipped(SkipKind::Tombstone)),
+            Some(message) => {
+                let skim = wanted.map(|wanted| (&mut self.members, wanted));
+                walk::Walk::new(message, &self.limits, skim, visit).run();
+            }
+        }
     }
 }
 

@@ -9,10 +9,11 @@ use super::limits::{DEPTH_PARSED_MAX, ReadLimits};
 use super::piece::{PieceKind, is_punctuation};
 use super::reason::{DeadReason, Fault, SkipKind};
 use super::scan::{Scan, Verdict, is_space};
+use super::skim::Members;
 use super::split::{Input, Split, Step};
 use super::stream::{Splitter, StreamPiece};
 use super::text::{decode_base64, unquote};
-use super::{Dead, Entry, Position, Record, json};
+use super::{Dead, Entry, Position, Record, Wanted, json};
 
 /// A layer up to this size is tried as one record before anything else, in bytes. It is in vain for many records in
 /// a row, and then costs the check of the whole layer's UTF-8.
@@ -53,6 +54,8 @@ impl Place {
 /// One message on its way.
 pub(super) struct Walk<'w> {
     limits: &'w ReadLimits,
+    /// For records that nobody wants; None when all are wanted.
+    skim: Option<(&'w mut Members, Wanted<'w>)>,
     visit: &'w mut dyn FnMut(Entry<'_>),
     message: &'w [u8],
     /// Where the outermost value that is being read begins in the message.
@@ -63,9 +66,14 @@ pub(super) struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    pub(super) fn new(message: &'w [u8], limits: &'w ReadLimits, visit: &'w mut dyn FnMut(Entry<'_>)) -> Walk<'w> {
+    pub(super) fn new(
+        message: &'w [u8],
+        limits: &'w ReadLimits,
+        skim: Option<(&'w mut Members, Wanted<'w>)>,
+        visit: &'w mut dyn FnMut(Entry<'_>),
+    ) -> Walk<'w> {
         let decompressed_left = limits.decompressed_bytes_max;
-        Walk { limits, visit, message, rest: 0, entries: 0, decompressed_left, stopped: false }
+        Walk { limits, skim, visit, message, rest: 0, entries: 0, decompressed_left, stopped: false }
     }
 
     /// Visits every entry of the message.
@@ -99,6 +107,9 @@ impl<'w> Walk<'w> {
     fn lone_record(&mut self, raw: &[u8], place: Place) -> bool {
         if raw.len() > self.limits.record_bytes_max {
             return false;
+        }
+        if self.passes(raw, place) {
+            return true;
         }
         match json::parse(raw, self.limits.depth_max()) {
             Ok(value) if json::is_record(&value) => {
@@ -228,6 +239,9 @@ impl<'w> Walk<'w> {
         if raw.len() > self.limits.record_bytes_max || envelope::begins_envelope(raw) {
             return self.envelope(raw, place);
         }
+        if self.passes(raw, place) {
+            return;
+        }
         match json::parse(raw, self.limits.depth_max()) {
             Ok(value) if json::is_record(&value) => self.record(raw, &value, place),
             // An envelope may be deeper than a record.
@@ -296,6 +310,9 @@ impl<'w> Walk<'w> {
     fn detail(&mut self, raw: &[u8], place: Place, detail: &[u8], inner: Place, event: bool) {
         if detail.len() > self.limits.record_bytes_max {
             return self.maybe_record(detail, inner);
+        }
+        if self.passes(detail, inner) {
+            return;
         }
         match json::parse(detail, self.limits.depth_max()) {
             Ok(value) if json::is_record(&value) => self.record(detail, &value, inner),
@@ -367,6 +384,17 @@ impl<'w> Walk<'w> {
             let byte = place.of(part, raw).byte;
             self.dead(fault.clone(), part, byte);
         }
+    }
+
+    /// Visits `raw` when it is a record that nobody wants.
+    fn passes(&mut self, raw: &[u8], place: Place) -> bool {
+        let Some((members, wanted)) = &mut self.skim else { return false };
+        let skimmed = members.skim(raw, self.limits.depth_max());
+        let passes = skimmed.is_some_and(|skimmed| json::is_skimmed_record(&skimmed) && !wanted(&skimmed));
+        if passes && self.admit(place.byte).is_some() {
+            (self.visit)(Entry::Passed);
+        }
+        passes
     }
 
     fn record(&mut self, raw: &[u8], value: &Value, place: Place) {

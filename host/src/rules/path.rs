@@ -17,6 +17,11 @@ impl Path {
         (1..=256).contains(&path.len()) && path.split('.').all(|name| !name.is_empty())
     }
 
+    /// The names, from the top.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Box::as_ref)
+    }
+
     /// The value at this path. `None` where a name is missing or a step runs into something that is no object: a
     /// null, a scalar, an array. (CloudTrail has `responseElements: null`, and sometimes a string in its place.)
     pub(super) fn get<'v>(&self, record: &'v Value) -> Option<&'v Value> {

@@ -6,6 +6,7 @@ use sonic_rs::Value;
 
 use super::contract::{Condition, Rule};
 use super::path::{Path, scalar_text};
+use crate::record::{Look, Skimmed};
 
 /// A rule that may match: its module's number in the rule set, and its own number in the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,9 +84,35 @@ impl Index {
         }
         candidates.sort_unstable();
     }
+
+    /// Whether every record is some rule's.
+    pub(super) fn selects_all(&self) -> bool {
+        !self.always.is_empty()
+    }
+
+    /// Whether a record that was skimmed may have candidates. Says yes where only its tree can tell.
+    pub(super) fn may_select(&self, record: &Skimmed<'_>) -> bool {
+        self.selects_all()
+            || self.keyed.iter().any(|keyed| match record.look(keyed.field.names()) {
+                Look::Missing => false,
+                Look::Text(text) => {
+                    let entries = keyed.rules.get(text).map(Vec::as_slice).unwrap_or_default();
+                    entries.iter().any(|entry| entry.may_hold(record))
+                }
+                Look::Unsure => true,
+            })
+    }
 }
 
 impl Entry {
+    fn may_hold(&self, record: &Skimmed<'_>) -> bool {
+        self.rest.iter().all(|(field, any_of)| match record.look(field.names()) {
+            Look::Missing => false,
+            Look::Text(text) => any_of.iter().any(|value| **value == *text),
+            Look::Unsure => true,
+        })
+    }
+
     fn holds(&self, record: &Value) -> bool {
         self.rest.iter().all(|(field, any_of)| {
             let mut number = String::new();
@@ -101,8 +128,11 @@ fn condition_of(condition: &Condition) -> (Path, Box<[Box<str>]>) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::super::contract::Severity;
     use super::*;
+    use crate::record::{Entry, Reader};
 
     fn rule(select: &[(&str, &[&str])]) -> Rule {
         let select = select
@@ -157,5 +187,49 @@ mod tests {
         check(&rules, r#"{"eventName":["A"],"readOnly":"true"}"#, &[2, 4]);
         check(&rules, r#"{"eventName":{"A":1},"count":12}"#, &[3, 4]);
         check(&rules, r#"{}"#, &[4]);
+    }
+
+    #[test]
+    fn a_tree_is_made_only_of_what_may_have_candidates() {
+        let mut index = Index::default();
+        let rules = [
+            rule(&[("eventName", &["A", "B"]), ("userIdentity.type", &["Root"]), ("readOnly", &["true"])]),
+            rule(&[("count", &["12"])]),
+        ];
+        for (number, rule) in rules.iter().enumerate() {
+            index.add(Candidate { module: 0, rule: number as u32 }, rule);
+        }
+        let check = |members: &str, expect: bool| {
+            let record = format!(r#"{{"eventVersion":"1",{members}}}"#);
+            let mut may = None;
+            let seen = Cell::new(None);
+            let wanted = |record: &Skimmed<'_>| {
+                seen.set(Some(index.may_select(record)));
+                true
+            };
+            Reader::default().unpack(Some(record.as_bytes()), Some(&wanted), &mut |entry| {
+                let Entry::Record(record) = entry else { return };
+                let mut candidates = Vec::new();
+                index.select(record.value, &mut candidates);
+                may = Some(!candidates.is_empty());
+            });
+            assert_eq!(seen.get().unwrap_or(true), expect, "{record}");
+            assert!(expect || may == Some(false), "{record}");
+        };
+        let both = r#""userIdentity":{"x":{"type":"User"},"type":"Root"},"readOnly":true"#;
+        check(&format!(r#""eventName":"A",{both}"#), true);
+        check(&format!(r#""eventName":"C",{both}"#), false);
+        check(&format!(r#""eventName":"a",{both}"#), false);
+        check(&format!(r#""eventName":null,"eventName":"A",{both}"#), false);
+        check(r#""eventName":"A","readOnly":true"#, false);
+        check(r#""eventName":"A","readOnly":true,"userIdentity":{"type":"User"}"#, false);
+        check(r#""eventName":"A","readOnly":false,"userIdentity":{"type":"Root"}"#, false);
+        check(r#""eventName":"A","readOnly":"true","userIdentity":{"type":"Root"}"#, true);
+        // What only the tree can tell: escapes in values, escapes in names, numbers.
+        check(&format!(r#""eventName":"\u0041",{both}"#), true);
+        check(&format!(r#""event\u004eame":"A",{both}"#), true);
+        check(r#""eventName":"A","readOnly":true,"userIdentity":{"t\u0079pe":"Root"}"#, true);
+        check(r#""eventName":"C","count":12"#, true);
+        check(r#""eventName":"C","count":{"a":12}"#, false);
     }
 }

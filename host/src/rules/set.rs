@@ -9,6 +9,7 @@ use super::limits::RuleLimits;
 use super::module::Module;
 use super::refusal::Refusal;
 use super::select::{Candidate, Index};
+use crate::record::Skimmed;
 
 /// An immutable set of modules. A worker takes one snapshot a batch, so a record meets exactly one generation.
 #[derive(Debug)]
@@ -94,6 +95,16 @@ impl RuleSet {
         }
         let fingerprint = fingerprint(&modules);
         Ok(RuleSet { generation, modules, fingerprint, index })
+    }
+
+    /// Whether some rule selects every record; then nothing is gained by skimming.
+    pub fn selects_all(&self) -> bool {
+        self.index.selects_all()
+    }
+
+    /// Whether some rule may select a record that was skimmed.
+    pub fn may_select(&self, record: &Skimmed<'_>) -> bool {
+        self.index.may_select(record)
     }
 
     /// Loads every `*.wasm` of a folder, and single files, into one set; every module that is refused at once.

@@ -7,6 +7,7 @@ mod malformed;
 mod properties;
 mod samples;
 mod shapes;
+mod skimming;
 mod streams;
 
 use std::io::Write;
@@ -35,7 +36,7 @@ pub(super) fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<String> {
         let position = match &entry {
             Entry::Record(record) => Some(record.position),
             Entry::Dead(dead) => Some(dead.position),
-            Entry::Skipped(_) => None,
+            Entry::Passed | Entry::Skipped(_) => None,
         };
         assert!(position.is_none_or(|p| p.entry as usize == outcomes.len()), "entries are counted");
         outcomes.push(outcome(&entry));
@@ -51,6 +52,7 @@ fn outcome(entry: &Entry<'_>) -> String {
             let name = |key| record.value.get(key).and_then(|v: &sonic_rs::Value| v.as_str());
             name("eventID").or(name("eventName")).unwrap_or("record").to_owned()
         }
+        Entry::Passed => unreachable!("all records are wanted"),
         Entry::Skipped(kind) => format!("skip {}", kind.as_str()),
         Entry::Dead(dead) => {
             assert!(!dead.detail.is_empty() && dead.detail.len() <= 200, "{:?}", dead.detail);

@@ -1,0 +1,337 @@
+//! Skimming: a record's bytes are proved to be JSON, and the members at its top are found, without making a tree.
+//!
+//! Most records are selected by no rule, and a tree of them would be made for nothing: skimming takes half of its time
+//! (BENCHMARKS.md). The bytes are looked at in blocks of 64, which give the places of all quotes, so that what lies within
+//! strings is not looked at byte by byte.
+//!
+//! It says yes only to what the parser accepts too. Of all that is rare or subtle it says that it does not know; then the
+//! parser decides, and finds the words for what is wrong. So it knows no reasons, no surrogates and no doubles.
+
+use std::ops::Range;
+
+use wide::u8x16;
+
+/// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
+#[derive(Debug, Default)]
+pub(super) struct Members(Vec<(Range<u32>, Range<u32>)>);
+
+impl Members {
+    /// Finds the members of the JSON object that fills `raw`. None when it is none, when brackets lie deeper than
+    /// `depth_max`, or when only the parser can tell.
+    pub(super) fn skim<'r>(&'r mut self, raw: &'r [u8], depth_max: usize) -> Option<Skimmed<'r>> {
+        self.0.clear();
+        u32::try_from(raw.len()).ok()?;
+        let short = |range: Range<usize>| range.start as u32..range.end as u32;
+        object(raw, depth_max, |key, value| self.0.push((short(key), short(value))))?;
+        Some(Skimmed { raw, members: &self.0 })
+    }
+}
+
+/// A record that was skimmed.
+#[derive(Debug)]
+pub struct Skimmed<'r> {
+    raw: &'r [u8],
+    members: &'r [(Range<u32>, Range<u32>)],
+}
+
+/// What a condition compares a field with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look<'r> {
+    /// Nothing: the path leads to no string, number or bool.
+    Missing,
+    /// The text of a string, `true` or `false`.
+    Text(&'r str),
+    /// Something that only the parser can read: a number, an escape.
+    Unsure,
+}
+
+impl<'r> Skimmed<'r> {
+    /// The JSON of the first member called `name`.
+    pub(super) fn member(&self, name: &str) -> Option<&'r [u8]> {
+        let slice = |range: &Range<u32>| self.raw.get(range.start as usize..range.end as usize);
+        let (_, value) = self.members.iter().find(|(key, _)| slice(key) == Some(name.as_bytes()))?;
+        slice(value)
+    }
+
+    /// What lies at a path of names. Of a name that occurs twice the first counts, as for the parser.
+    pub fn look<'n>(&self, mut path: impl Iterator<Item = &'n str>) -> Look<'r> {
+        let Some(mut value) = path.next().and_then(|name| self.member(name)) else { return Look::Missing };
+        for name in path {
+            match inner(value, name) {
+                Ok(Some(found)) => value = found,
+                Ok(None) => return Look::Missing,
+                Err(Subtle) => return Look::Unsure,
+            }
+        }
+        let text = match value {
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => text,
+            b"true" | b"false" => value,
+            [b'{' | b'[' | b'n', ..] => return Look::Missing,
+            _ => return Look::Unsure,
+        };
+        std::str::from_utf8(text).map_or(Look::Unsure, Look::Text)
+    }
+}
+
+/// Something that is left to the parser.
+struct Subtle;
+
+/// The first member called `name` of a value that was skimmed.
+fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
+    if value.first() != Some(&b'{') {
+        return Ok(None);
+    }
+    let mut found = None;
+    let seen = object(value, DEPTH_MAX, |key, member| {
+        if found.is_none() && value.get(key) == Some(name.as_bytes()) {
+            found = value.get(member);
+        }
+    });
+    seen.map(|()| found).ok_or(Subtle)
+}
+
+/// Brackets that may lie within each other: a bit each.
+const DEPTH_MAX: usize = 64;
+
+/// Visits the members of the object that fills `raw`, which has some: the key without its quotes, and the value. None when
+/// that is not what it is, or when only the parser can tell; then some members may have been visited.
+fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Range<usize>)) -> Option<()> {
+    let mut strings = Strings::new(raw);
+    let depth_max = depth_max.min(DEPTH_MAX);
+    // The brackets around: 1 for an object, the innermost in the lowest bit.
+    let (mut around, mut depth) = (0u64, 0usize);
+    // The member at the top that is being read.
+    let (mut name, mut value) = (0..0, 0);
+    if raw.first() != Some(&b'{') {
+        return None;
+    }
+    let (mut at, mut is_key) = (0, false);
+    loop {
+        if is_key {
+            let end = strings.end(at)?;
+            let begin = colon(raw, end)?;
+            if depth == 1 {
+                (name, value) = (strings.plain(at + 1..end - 1)?, begin);
+            }
+            at = begin;
+        }
+        at = match *raw.get(at)? {
+            b'"' => strings.end(at)?,
+            bracket @ (b'{' | b'[') => {
+                depth += 1;
+                is_key = bracket == b'{';
+                around = around << 1 | u64::from(is_key);
+                if depth > depth_max {
+                    return None;
+                }
+                at = spaces(raw, at + 1);
+                match *raw.get(at)? {
+                    // Nothing in it: it closes like any other. At the top that is no record.
+                    b'}' | b']' if depth > 1 => at,
+                    _ => continue,
+                }
+            }
+            _ => scalar(raw, at)?,
+        };
+        // After a value, and after each bracket that closes then.
+        loop {
+            let end = at;
+            at = spaces(raw, at);
+            match (*raw.get(at)?, around & 1) {
+                (b',', object) => {
+                    if depth == 1 {
+                        member(name.clone(), value..end);
+                    }
+                    is_key = object == 1;
+                    at = spaces(raw, at + 1);
+                    break;
+                }
+                (b'}', 1) | (b']', 0) => {
+                    if depth == 1 {
+                        member(name.clone(), value..end);
+                        return (spaces(raw, at + 1) == raw.len() && strings.valid()).then_some(());
+                    }
+                    around >>= 1;
+                    depth -= 1;
+                    at += 1;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Where the value of a key begins that ends at `at`.
+#[inline]
+fn colon(raw: &[u8], at: usize) -> Option<usize> {
+    let at = spaces(raw, at);
+    (*raw.get(at)? == b':').then(|| spaces(raw, at + 1))
+}
+
+/// The next byte from `at` on that is no white space.
+#[inline]
+fn spaces(raw: &[u8], mut at: usize) -> usize {
+    while raw.get(at).is_some_and(|byte| *byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\t' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+/// The end of the literal or plain number at `at`. Numbers with many digits or with an exponent, which may be beyond a
+/// double, are left to the parser; before an exponent no value can end.
+fn scalar(raw: &[u8], at: usize) -> Option<usize> {
+    let rest = raw.get(at..)?;
+    for literal in ["true", "false", "null"] {
+        if rest.starts_with(literal.as_bytes()) {
+            return Some(at + literal.len());
+        }
+    }
+    let digits = |from: usize| rest.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
+    let sign = usize::from(rest.first() == Some(&b'-'));
+    let whole = digits(sign);
+    if !(1..=18).contains(&whole) || whole > 1 && rest.get(sign) == Some(&b'0') {
+        return None;
+    }
+    let mut end = sign + whole;
+    if rest.get(end) == Some(&b'.') {
+        let part = digits(end + 1);
+        if !(1..=18).contains(&part) {
+            return None;
+        }
+        end += 1 + part;
+    }
+    Some(at + end)
+}
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
+
+/// The strings of a text, from the first to the last.
+struct Strings<'r> {
+    raw: &'r [u8],
+    /// Where the next block begins.
+    next: usize,
+    /// The quotes of this block that are not escaped and not yet passed.
+    quotes: u64,
+    /// Whether a control character is in this block, or was in one since a string began.
+    control: bool,
+    /// The end of the last escape.
+    escaped: usize,
+    /// Whether every escape is one that every reader understands alike.
+    escapes_good: bool,
+    /// All bytes joined: whether any is not ASCII.
+    joined: u8x16,
+}
+
+impl<'r> Strings<'r> {
+    fn new(raw: &'r [u8]) -> Strings<'r> {
+        Strings { raw, next: 0, quotes: 0, control: false, escaped: 0, escapes_good: true, joined: u8x16::default() }
+    }
+
+    /// The end of the string that begins at `at`; None when none does.
+    #[inline(always)]
+    fn end(&mut self, at: usize) -> Option<usize> {
+        if self.quote()? != at {
+            return None;
+        }
+        let control = self.control;
+        let close = self.quote()?;
+        if (control || self.control) && self.raw.get(at..close)?.iter().any(|byte| *byte < 0x20) {
+            return None;
+        }
+        Some(close + 1)
+    }
+
+    /// `range`, when no escape is in it.
+    #[inline]
+    fn plain(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let escaped = self.escaped > range.start && self.raw.get(range.clone())?.contains(&b'\\');
+        (!escaped).then_some(range)
+    }
+
+    /// The next quote.
+    #[inline(always)]
+    fn quote(&mut self) -> Option<usize> {
+        if self.quotes == 0 {
+            self.control = false;
+            while self.quotes == 0 {
+                if self.next >= self.raw.len() {
+                    return None;
+                }
+                self.block();
+            }
+        }
+        let at = self.next - BLOCK + self.quotes.trailing_zeros() as usize;
+        self.quotes &= self.quotes - 1;
+        Some(at)
+    }
+
+    #[inline(never)]
+    fn block(&mut self) {
+        let mut padded = [b' '; BLOCK];
+        let block: &[u8; BLOCK] = match self.raw.get(self.next..).and_then(|rest| rest.first_chunk()) {
+            Some(block) => block,
+            None => {
+                let rest = self.raw.get(self.next..).unwrap_or_default();
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            }
+        };
+        let (parts, _) = block.as_chunks::<16>();
+        let (mut quotes, mut slashes) = (0u64, u8x16::default());
+        let mut control = u8x16::default();
+        for (number, part) in parts.iter().enumerate() {
+            let part = u8x16::new(*part);
+            quotes |= u64::from(part.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * number);
+            slashes |= part.simd_eq(u8x16::splat(b'\\'));
+            control |= part.min(u8x16::splat(0x1f)).simd_eq(part);
+            self.joined |= part;
+        }
+        self.control |= control.to_bitmask() != 0;
+        let start = self.next;
+        self.next += BLOCK;
+        // An escape may reach over from the block before.
+        self.quotes = quotes & !0 << self.escaped.saturating_sub(start).min(BLOCK - 1);
+        if slashes.to_bitmask() != 0 {
+            self.escapes(start);
+        }
+    }
+
+    /// Takes the escaped quotes out of the block at `start`. That every other escape is good is checked on the way.
+    #[cold]
+    fn escapes(&mut self, start: usize) {
+        let mut at = self.escaped.max(start);
+        let end = self.next.min(self.raw.len());
+        while let Some(found) = self.raw.get(at..end).and_then(|rest| memchr::memchr(b'\\', rest)) {
+            at += found;
+            let length = match self.raw.get(at + 1) {
+                Some(b'"') => {
+                    if let Some(bit) = (at + 1).checked_sub(start).filter(|bit| *bit < BLOCK) {
+                        self.quotes &= !(1 << bit);
+                    }
+                    2
+                }
+                Some(b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                Some(b'u') if self.raw.get(at + 2..at + 6).is_some_and(plain_unit) => 6,
+                _ => {
+                    self.escapes_good = false;
+                    2
+                }
+            };
+            at += length;
+            self.escaped = at;
+        }
+    }
+
+    /// Whether what lies within strings is valid, once all are passed.
+    fn valid(&self) -> bool {
+        let ascii = self.joined.to_bitmask() == 0;
+        self.escapes_good && (ascii || std::str::from_utf8(self.raw).is_ok())
+    }
+}
+
+/// Whether four digits of an escape name a character and not half of one.
+fn plain_unit(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_hexdigit)
+        && !matches!(digits, [b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', ..])
+}

@@ -1,0 +1,265 @@
+//! Skimming against the parser: what is passed is what the parser reads as a record, and all else is as it was.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sonic_rs::{JsonType, JsonValueTrait, Value};
+
+use super::super::skim::Members;
+use super::super::{Entry, Look, ReadLimits, Reader, Wanted, json};
+use super::gzip;
+
+/// Cases of a property: `DIFFERENTIAL_CASES`, or as many as `make test` has time for.
+fn cases() -> u32 {
+    std::env::var("DIFFERENTIAL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
+}
+
+/// What lies within a JSON string: whatever tells a careful reader from a careless one.
+fn string_part() -> impl Strategy<Value = String> {
+    let long = "0123456789abcdef".repeat(4);
+    prop_oneof![
+        6 => prop::sample::select(vec!["a", "eventName", "aws:", "é", "😀", "\u{7f}", "{", "}", "[", "]", ":", ",", "'", " "])
+            .prop_map(str::to_owned),
+        3 => prop::sample::select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\u0041", "\\u0000", "\\u00e9", "\\ud83d\\ude00"])
+            .prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["\\ud800", "\\uDFFF", "\\u00g0", "\\x", "\\", "\n", "\t", "\u{1}", "\"", "\u{2028}"])
+            .prop_map(str::to_owned),
+        2 => (0..64_usize).prop_map(move |length| long[..length].to_owned()),
+    ]
+}
+
+fn string() -> impl Strategy<Value = String> {
+    vec(string_part(), 0..5).prop_map(|parts| format!("\"{}\"", parts.concat()))
+}
+
+fn key() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "\"eventVersion\"",
+        "\"eventName\"",
+        "\"eventID\"",
+        "\"eventTime\"",
+        "\"eventSource\"",
+        "\"insightDetails\"",
+        "\"userIdentity\"",
+        "\"type\"",
+        "\"event\\u004eame\"",
+        "\"t\\u0079pe\"",
+        "\"\"",
+        "\"detail\"",
+        "\"Records\"",
+    ]);
+    prop_oneof![4 => known.prop_map(str::to_owned), 1 => string()]
+}
+
+fn space() -> impl Strategy<Value = &'static str> {
+    prop_oneof![12 => Just(""), 1 => prop::sample::select(vec![" ", "\n", "\r\n\t ", "\u{b}", "\u{a0}", "//"])]
+}
+
+/// The text of a value; mostly JSON.
+fn value() -> impl Strategy<Value = String> {
+    let scalar = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "12",
+        "-1.5",
+        "1e3",
+        "1E-2",
+        "1e999",
+        "123456789012345678",
+        "12345678901234567890123",
+        "0.1234567890123456789012",
+        "01",
+        "-",
+        "1.",
+        ".5",
+        "+1",
+        "nul",
+        "True",
+        "NaN",
+        "1a",
+    ]);
+    let leaf = prop_oneof![2 => scalar.prop_map(str::to_owned), 3 => string()];
+    leaf.prop_recursive(5, 24, 4, |inner| {
+        let joined = |comma: &'static str, open, close| move |parts: Vec<String>| format!("{open}{}{close}", parts.join(comma));
+        let pairs = (key(), space(), space(), inner.clone()).prop_map(|(key, a, b, value)| format!("{key}{a}:{b}{value}"));
+        prop_oneof![
+            3 => vec(pairs, 0..4).prop_map(joined(",", "{", "}")),
+            2 => vec(inner.clone(), 0..4).prop_map(joined(" ,", "[", "]")),
+            1 => (1..80_usize, inner).prop_map(|(depth, inner)| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth))),
+        ]
+    })
+}
+
+/// The text of an object that is likely a record.
+fn record() -> impl Strategy<Value = String> {
+    let member = (key(), space(), value(), space()).prop_map(|(key, a, value, b)| format!("{key}{a}:{value}{b}"));
+    let first = prop::sample::select(vec![
+        "\"eventVersion\":\"1.08\"",
+        "\"eventName\":\"N\"",
+        "\"a\":1",
+        "\"eventVersion\":null",
+    ]);
+    (first, vec(member, 0..6))
+        .prop_map(|(first, members)| format!("{{{}}}", [vec![first.to_owned()], members].concat().join(",")))
+}
+
+/// A record's bytes, or what something on the way has made of them.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let damage = prop_oneof![
+        3 => Just(None),
+        1 => (any::<prop::sample::Index>(), 0..3_u8, prop_oneof![
+            prop::sample::select(b"\"\\{}[]:,\n\0 01e-".to_vec()),
+            any::<u8>(),
+        ]).prop_map(Some),
+    ];
+    (record(), damage).prop_map(|(record, damage)| {
+        let mut bytes = record.into_bytes();
+        if let Some((at, how, byte)) = damage {
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => bytes.truncate(at),
+            }
+        }
+        bytes
+    })
+}
+
+/// Every entry in words. A record that was passed has none of its own.
+fn read(bytes: &[u8], wanted: Option<Wanted<'_>>) -> Vec<String> {
+    let mut entries = Vec::new();
+    Reader::new(ReadLimits::default()).unpack(Some(bytes), wanted, &mut |entry| {
+        entries.push(match entry {
+            Entry::Record(_) | Entry::Passed => "record".to_owned(),
+            other => format!("{other:?}"),
+        });
+    });
+    entries
+}
+
+/// A skimmed look at a path says what the tree says, or that it does not know.
+fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseError> {
+    let mut members = Members::default();
+    let Some(skimmed) = members.skim(raw, 64) else { return Ok(()) };
+    let found = path.iter().try_fold(tree, |value, name| value.get(name));
+    let text = found.and_then(|value| match value.get_type() {
+        JsonType::String => value.as_str().map(str::to_owned),
+        JsonType::Boolean | JsonType::Number => Some(value.to_string()),
+        _ => None,
+    });
+    match skimmed.look(path.iter().copied()) {
+        Look::Unsure => {}
+        Look::Missing => prop_assert_eq!(text, None, "{:?}", path),
+        Look::Text(look) => prop_assert_eq!(text.as_deref(), Some(look), "{:?}", path),
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_passed_is_a_record_and_all_else_is_as_it_was(parts in vec(damaged(), 1..3), how in 0..4) {
+        let bytes = match how {
+            0 => parts.concat(),
+            1 => parts.join(&b'\n'),
+            2 => [b"{\"Records\":[".to_vec(), parts.join(&b','), b"]}".to_vec()].concat(),
+            _ => gzip(parts.join(&b' ')),
+        };
+        prop_assert_eq!(read(&bytes, Some(&|_| false)), read(&bytes, None));
+        prop_assert_eq!(read(&bytes, Some(&|_| true)), read(&bytes, None));
+    }
+
+    #[test]
+    fn a_look_at_a_path_says_what_the_tree_says(raw in damaged()) {
+        if let Ok(tree) = json::parse(&raw, 64) {
+            for path in [&["eventName"][..], &["eventSource"], &["userIdentity"], &["userIdentity", "type"], &["type", "type"], &[""]] {
+                looks_alike(&raw, &tree, path)?;
+            }
+        }
+    }
+}
+
+/// Whether skimming finds that `text` is an object.
+fn check(text: &[u8], expect: bool) {
+    let found = Members::default().skim(text, 8).is_some();
+    assert_eq!(found, expect, "{}", String::from_utf8_lossy(text));
+    if found {
+        assert!(sonic_rs::from_slice::<Value>(text).is_ok(), "{}", String::from_utf8_lossy(text));
+    }
+}
+
+#[test]
+fn what_is_plain_is_found_and_what_is_subtle_is_left() {
+    let plain = [
+        r#"{"a":1}"#,
+        r#" {"a":1}"#,
+        r#"{ "a" : [ ] , "b":{} }"#,
+        r#"{"a":"\"\\\/\b\f\n\r\t\u0041"}"#,
+        r#"{"a":[1,-0.5,true,false,null,"",[[]]]}"#,
+        r#"{"a":"é😀"}"#,
+        r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":1}}}}}}}"#,
+        "{\"a\":1}\n",
+    ];
+    let left = [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "1",
+        r#"{"a"}"#,
+        r#"{"a":}"#,
+        r#"{"a":1,}"#,
+        r#"{,"a":1}"#,
+        r#"{"a":1}}"#,
+        r#"{"a":1} {"#,
+        r#"{"a":1]"#,
+        r#"{"a":[1}}"#,
+        r#"{"a":[1,]}"#,
+        r#"{"a":[,1]}"#,
+        r#"{"a":"\x"}"#,
+        r#"{"a":"\ud83d\ude00"}"#,
+        r#"{"a":"\u00g0"}"#,
+        r#"{"a":"\u00"}"#,
+        r#"{"a":1e3}"#,
+        r#"{"a":01}"#,
+        r#"{"a":1.}"#,
+        r#"{"a":-}"#,
+        r#"{"a":1234567890123456789}"#,
+        r#"{"a\u0041":1}"#,
+        r#"{"a":tru}"#,
+        r#"{"a":truex}"#,
+        r#"{a:1}"#,
+        r#"{'a':1}"#,
+        r#"{"a":"b" "c"}"#,
+        r#"{"a" "b":1}"#,
+        r#"{"a":"b}"#,
+        "{\"a\":\"\n\"}",
+        r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":1}}}}}}}}}"#,
+    ];
+    plain.iter().for_each(|text| check(text.trim_start().as_bytes(), true));
+    left.iter().for_each(|text| check(text.as_bytes(), false));
+    check(b"{\"a\":\"\xff\"}", false);
+    check(b"{\"a\xc3\":1}", false);
+}
+
+#[test]
+fn a_string_may_end_anywhere_in_a_block() {
+    for length in 0..200 {
+        for tail in ["", "\\\"", "\\\\", "\\u0041", "é", "\\\"\\\\\\\""] {
+            let text =
+                format!("{{\"{0}\":\"{0}{tail}\",\"b\":\"{tail}{0}\",\"c\":{{\"d\":[\"{0}\"]}}}}", "k".repeat(length));
+            let mut members = Members::default();
+            let found = members.skim(text.as_bytes(), 8);
+            assert_eq!(found.map(|found| found.member("c").map(<[u8]>::len)), Some(Some(length + 10)), "{text}");
+        }
+        // A control character anywhere in a long string.
+        let (before, after) = ("k".repeat(length), "k".repeat(200 - length));
+        check(format!("{{\"a\":\"{before}\n{after}\"}}").as_bytes(), false);
+        check(format!("{{\"a\":\"{before}\", \n \"b\":\"{after}\"}}").as_bytes(), true);
+        check(format!("{{\"a\":\"{before}\\\n{after}\"}}").as_bytes(), false);
+    }
+}
