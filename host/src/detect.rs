@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sonic_rs::Value;
+
 use crate::batch::{Batch, Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
@@ -114,6 +116,8 @@ struct Event {
     origin: Origin,
     position: Position,
     raw: std::ops::Range<usize>,
+    /// The record's tree, where it is plain.
+    tree: Option<Value>,
 }
 
 impl Detector {
@@ -215,7 +219,7 @@ impl Detector {
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         match entry {
-            Entry::Record(record) => return self.evaluate(rules, origin, &record, deliver),
+            Entry::Record(record) => return self.evaluate(rules, origin, record, deliver),
             Entry::Passed => self.counts.evaluate(),
             Entry::Skipped(kind) => self.counts.skip(kind),
             Entry::Dead(dead) => {
@@ -230,7 +234,7 @@ impl Detector {
         &mut self,
         rules: &RuleSet,
         origin: &Origin,
-        record: &Record<'_>,
+        record: Record<'_>,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         self.counts.evaluate();
@@ -239,11 +243,15 @@ impl Detector {
             let start = raws.len();
             raws.extend_from_slice(record.raw);
             let raw = start..raws.len();
-            events.push(Event { origin: origin.clone(), position: record.position, raw });
+            events.push(Event { origin: origin.clone(), position: record.position, raw, tree: None });
             u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
         };
         let mut result = Ok(());
-        evaluator.push(rules, record.value, keep, outcomes, &mut || breath.draw(&mut result, deliver));
+        let kept = evaluator.push(rules, &record.value, keep, outcomes, &mut || breath.draw(&mut result, deliver));
+        // A finding is made of the tree that there is.
+        if let Some(event) = kept.and_then(|event| events.get_mut(event as usize)).filter(|_| record.plain) {
+            event.tree = Some(record.value);
+        }
         result
     }
 
@@ -294,6 +302,7 @@ impl Detector {
                         title: hit.title.as_deref(),
                         labels: &labels,
                         raw,
+                        tree: event.tree.as_ref(),
                         origin: &event.origin,
                         position: event.position,
                         now_ms,

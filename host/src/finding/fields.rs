@@ -18,6 +18,9 @@ pub(super) const READ_DEPTH_MAX: usize = 256;
 /// in serde_json, and the finding around the record uses three.
 pub(super) const JSON_DEPTH_MAX: usize = 100;
 
+/// The deepest nesting of a record whose tree comes with it, in levels.
+const PLAIN_DEPTH_MAX: usize = 64;
+
 /// How well a record could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -34,7 +37,7 @@ pub(super) struct Record<'a> {
     /// The bytes as they came.
     pub(super) raw: &'a [u8],
     /// What they say; null where they are not JSON.
-    pub(super) value: Value,
+    pub(super) value: Cow<'a, Value>,
     /// How well they could be read.
     pub(super) reading: Reading,
     /// How deep they nest, in levels, or an upper bound that is no more than [`JSON_DEPTH_MAX`].
@@ -42,21 +45,26 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A record whose tree is known, strict JSON of [`PLAIN_DEPTH_MAX`] levels at most.
+    pub(super) fn plain(raw: &'a [u8], tree: &'a Value) -> Self {
+        Self { raw, value: Cow::Borrowed(tree), reading: Reading::Strict, depth: PLAIN_DEPTH_MAX }
+    }
+
     /// Reads the bytes as well as they allow.
     pub(super) fn read(raw: &'a [u8]) -> Self {
         let depth = depth(raw, JSON_DEPTH_MAX);
-        let unread = Self { raw, value: Value::new_null(), reading: Reading::None, depth };
+        let unread = Self { raw, value: Cow::Owned(Value::new_null()), reading: Reading::None, depth };
         if depth > READ_DEPTH_MAX {
             return unread;
         }
         if let Ok(value) = sonic_rs::from_slice(raw) {
-            return Self { value, reading: Reading::Strict, ..unread };
+            return Self { value: Cow::Owned(value), reading: Reading::Strict, ..unread };
         }
         let text = String::from_utf8_lossy(raw);
         // `utf8_lossy` is for the lone surrogates.
         let mut lenient = Deserializer::from_str(&text).utf8_lossy().use_rawnumber();
         match lenient.deserialize().and_then(|value: Value| lenient.end().map(|()| value)) {
-            Ok(value) => Self { value, reading: Reading::Lenient, ..unread },
+            Ok(value) => Self { value: Cow::Owned(value), reading: Reading::Lenient, ..unread },
             Err(_) => unread,
         }
     }

@@ -37,6 +37,7 @@ mod testing;
 use std::borrow::Cow;
 
 use serde::Serialize;
+use sonic_rs::Value;
 
 use crate::batch::Origin;
 use crate::record::Position;
@@ -92,6 +93,8 @@ pub struct Detection<'a> {
     pub labels: &'a [(String, String)],
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
+    /// The same, parsed, where it is JSON that every reader reads alike and 64 levels deep at most; else the finding reads it.
+    pub tree: Option<&'a Value>,
     /// Where the record's message came from.
     pub origin: &'a Origin,
     /// Where in the message the record stood.
@@ -118,7 +121,7 @@ pub struct Finding {
 /// The id is the first half of a SHA-256 over rule id, eventID and account, so a duplicate, a replay or a retry gives
 /// the same id. `id.rs` says what stands in for an eventID or an account that a record lacks.
 pub fn render(detection: &Detection<'_>, limits: &FindingLimits) -> Finding {
-    let record = Record::read(detection.raw);
+    let record = detection.tree.map_or_else(|| Record::read(detection.raw), |tree| Record::plain(detection.raw, tree));
     let fields = Fields::of(&record.value);
     let id = id::finding_id(&detection.rule.id, &record, &fields);
     let data = Data::of(&record, limits.evidence_bytes_max);

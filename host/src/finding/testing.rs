@@ -96,6 +96,7 @@ fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limi
         title,
         labels,
         raw,
+        tree: None,
         origin: &origin,
         position: Position { entry: 5, byte: 678 },
         now_ms: NOW_MS,

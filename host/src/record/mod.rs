@@ -61,7 +61,9 @@ pub struct Record<'a> {
     /// The record's JSON, exactly, without white space around it.
     pub raw: &'a [u8],
     /// The same, parsed.
-    pub value: &'a sonic_rs::Value,
+    pub value: sonic_rs::Value,
+    /// Whether it is known to be JSON that every reader reads alike, with brackets 64 deep at most.
+    pub plain: bool,
     /// Where it lies.
     pub position: Position,
 }

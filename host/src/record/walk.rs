@@ -108,12 +108,10 @@ impl<'w> Walk<'w> {
         if raw.len() > self.limits.record_bytes_max {
             return false;
         }
-        if self.passes(raw, place) {
-            return true;
-        }
+        let Some(plain) = self.skim(raw, place) else { return true };
         match json::parse(raw, self.limits.depth_max()) {
             Ok(value) if json::is_record(&value) => {
-                self.record(raw, &value, place);
+                self.record(raw, value, plain, place);
                 true
             }
             _ => false,
@@ -239,11 +237,9 @@ impl<'w> Walk<'w> {
         if raw.len() > self.limits.record_bytes_max || envelope::begins_envelope(raw) {
             return self.envelope(raw, place);
         }
-        if self.passes(raw, place) {
-            return;
-        }
+        let Some(plain) = self.skim(raw, place) else { return };
         match json::parse(raw, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(raw, &value, place),
+            Ok(value) if json::is_record(&value) => self.record(raw, value, plain, place),
             // An envelope may be deeper than a record.
             Ok(_) => self.envelope(raw, place),
             Err(fault) if fault.reason == DeadReason::NestedTooDeep => self.envelope(raw, place),
@@ -299,7 +295,7 @@ impl<'w> Walk<'w> {
             return self.dead(Fault::new(DeadReason::RecordTooLarge, detail), raw, place.byte);
         }
         match json::parse(raw, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(raw, &value, place),
+            Ok(value) if json::is_record(&value) => self.record(raw, value, false, place),
             Ok(_) => self.not_cloudtrail(raw, place),
             Err(fault) if fault.reason == DeadReason::NestedTooDeep => self.dead(fault, raw, place.byte),
             Err(fault) => self.broken(raw, place, fault),
@@ -311,11 +307,9 @@ impl<'w> Walk<'w> {
         if detail.len() > self.limits.record_bytes_max {
             return self.maybe_record(detail, inner);
         }
-        if self.passes(detail, inner) {
-            return;
-        }
+        let Some(plain) = self.skim(detail, inner) else { return };
         match json::parse(detail, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(detail, &value, inner),
+            Ok(value) if json::is_record(&value) => self.record(detail, value, plain, inner),
             Ok(_) if event => self.skip(SkipKind::OtherEvent, place.byte),
             Ok(_) => self.not_cloudtrail(raw, place),
             Err(fault) => self.broken(detail, inner, fault),
@@ -386,20 +380,22 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Visits `raw` when it is a record that nobody wants.
-    fn passes(&mut self, raw: &[u8], place: Place) -> bool {
-        let Some((members, wanted)) = &mut self.skim else { return false };
-        let skimmed = members.skim(raw, self.limits.depth_max());
-        let passes = skimmed.is_some_and(|skimmed| json::is_skimmed_record(&skimmed) && !wanted(&skimmed));
-        if passes && self.admit(place.byte).is_some() {
+    /// Visits `raw` and gives None when it is a record that nobody wants; else whether it is plain JSON for certain.
+    fn skim(&mut self, raw: &[u8], place: Place) -> Option<bool> {
+        let Some((members, wanted)) = &mut self.skim else { return Some(false) };
+        let Some(skimmed) = members.skim(raw, self.limits.depth_max()) else { return Some(false) };
+        if !json::is_skimmed_record(&skimmed) || wanted(&skimmed) {
+            return Some(true);
+        }
+        if self.admit(place.byte).is_some() {
             (self.visit)(Entry::Passed);
         }
-        passes
+        None
     }
 
-    fn record(&mut self, raw: &[u8], value: &Value, place: Place) {
+    fn record(&mut self, raw: &[u8], value: Value, plain: bool, place: Place) {
         if let Some(position) = self.admit(place.byte) {
-            (self.visit)(Entry::Record(Record { raw, value, position }));
+            (self.visit)(Entry::Record(Record { raw, value, plain, position }));
         }
     }
 

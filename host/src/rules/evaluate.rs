@@ -90,7 +90,7 @@ impl Evaluator {
     }
 
     /// Hands a record to the modules that may match it. `event` is called once at most, for the caller's number of
-    /// the event, and only when some module may match. A module whose call is full is called now; what came of it is
+    /// the event, which is given back, and only when some module may match. A module whose call is full is called now; what came of it is
     /// appended to `outcomes`. `alive` is called between calls, each of which takes `call_ms_max` at most.
     pub fn push(
         &mut self,
@@ -99,9 +99,9 @@ impl Evaluator {
         event: impl FnOnce() -> u32,
         outcomes: &mut Vec<Outcome>,
         alive: &mut dyn FnMut(),
-    ) {
+    ) -> Option<u32> {
         set.index.select(record, &mut self.candidates);
-        let Some(first) = self.candidates.first() else { return };
+        let first = self.candidates.first()?;
         let (event, mut module) = (event(), first.module);
         let mut rest = self.candidates.as_slice();
         while !rest.is_empty() {
@@ -115,6 +115,7 @@ impl Evaluator {
             rest = others;
             module = rest.first().map_or(module, |candidate| candidate.module);
         }
+        Some(event)
     }
 
     /// Calls every module that has events waiting; `alive` as for [`Evaluator::push`].

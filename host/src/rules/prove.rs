@@ -135,7 +135,7 @@ fn read_one(example: &str, mut visit: impl FnMut(&sonic_rs::Value)) -> Result<()
         Entry::Record(record) => {
             records += 1;
             if records == 1 {
-                visit(record.value);
+                visit(&record.value);
             }
         }
         // Only where some records are not wanted.

@@ -210,7 +210,7 @@ mod tests {
             Reader::default().unpack(Some(record.as_bytes()), Some(&wanted), &mut |entry| {
                 let Entry::Record(record) = entry else { return };
                 let mut candidates = Vec::new();
-                index.select(record.value, &mut candidates);
+                index.select(&record.value, &mut candidates);
                 may = Some(!candidates.is_empty());
             });
             assert_eq!(seen.get().unwrap_or(true), expect, "{record}");

@@ -48,7 +48,7 @@ fn outcome(entry: &Entry<'_>) -> String {
     match entry {
         Entry::Record(record) => {
             let again: sonic_rs::Value = super::json::parse(record.raw, 256).expect("raw is the record's JSON");
-            assert_eq!(&again, record.value, "value is raw, parsed");
+            assert_eq!(again, record.value, "value is raw, parsed");
             let name = |key| record.value.get(key).and_then(|v: &sonic_rs::Value| v.as_str());
             name("eventID").or(name("eventName")).unwrap_or("record").to_owned()
         }
