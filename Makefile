@@ -15,7 +15,7 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test chaos bench bench-guard lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test chaos bench bench-ingest bench-guard lint fmt fuzz image-lint clean
 
 all: build
 
@@ -53,6 +53,12 @@ chaos: setup
 bench: setup
 	CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked --manifest-path bench/Cargo.toml \
 		--bin bench -- $(BENCH_ARGS)
+
+# Load on the Firehose endpoint before a real broker, as a ratio to a bare handler that only reads the body. The report:
+# target/bench/ingest.json.
+bench-ingest: setup
+	$(CARGO) build --release --locked --workspace --bins
+	@$(TARGET)/release/bench-ingest
 
 # Instructions a record, counted by valgrind's callgrind, against bench/guard.json: fails at more than 5 % over. Needs no
 # quiet machine. UPDATE=1 makes what is counted the new figures.

@@ -14,6 +14,8 @@ mod exactly_once;
 mod hostile_calls;
 mod hostile_modules;
 mod hostile_program;
+mod ingest;
+mod ingest_kills;
 mod kafka_errors;
 mod kafka_topics;
 mod program;

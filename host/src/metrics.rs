@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::counts::Counts;
+use crate::source::Firehoses;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -51,6 +52,7 @@ pub struct Metrics {
     refused_modules: Family<ModuleLabels, Gauge<i64, AtomicI64>>,
     refusals: Counters,
     quarantined: Family<Labels, Gauge<i64, AtomicI64>>,
+    firehoses: Firehoses,
 }
 
 /// A module that is offered and not live.
@@ -129,6 +131,7 @@ impl Default for Metrics {
         let quarantined = Family::default();
         let help = "Workers that have a module in quarantine, by module";
         registry.register("rules_quarantined_workers", help, Family::clone(&quarantined));
+        let firehoses = Firehoses::register(&mut registry);
         Metrics {
             registry: Arc::new(registry),
             messages,
@@ -159,6 +162,7 @@ impl Default for Metrics {
             refused_modules,
             refusals,
             quarantined,
+            firehoses,
         }
     }
 }
@@ -176,6 +180,11 @@ impl Metrics {
         // Writing into a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut page, &self.registry);
         page
+    }
+
+    /// The metrics of the endpoints.
+    pub fn firehoses(&self) -> &Firehoses {
+        &self.firehoses
     }
 
     /// Notes which rule set is live.

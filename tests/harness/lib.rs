@@ -9,6 +9,7 @@ pub mod audit;
 pub mod chaos;
 pub mod child;
 pub mod findings;
+pub mod firehose;
 pub mod folder;
 pub mod framing;
 pub mod guest;

@@ -18,7 +18,7 @@ use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
-use crate::source::{KafkaSource, Source, SourceError};
+use crate::source::{Endpoint, EndpointError, FirehoseSource, KafkaSource, KafkaSourceConfig, Source, SourceError};
 use crate::swap::{Keeper, Wake};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
@@ -40,8 +40,9 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
             _ => Job::Carry,
         };
         let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
+        let inlet = inlet(name, pipeline, &metrics, &shutdown)?;
         for number in 0..pipeline.workers {
-            let worker = start((name, number), &config.instance, pipeline, shared.clone(), &health)?;
+            let worker = start((name, number), &config.instance, pipeline, &inlet, shared.clone(), &health)?;
             workers.push((name.clone(), worker));
         }
     }
@@ -133,6 +134,7 @@ fn start(
     (name, number): (&str, usize),
     instance: &str,
     config: &PipelineConfig,
+    inlet: &Inlet<'_>,
     mut pipeline: Pipeline,
     health: &Health,
 ) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
@@ -153,7 +155,7 @@ fn start(
     if !config.detect {
         pipeline.metrics = pipeline.metrics.carrier(number);
     }
-    let mut source = source(config, &id, &pipeline, transaction).map_err(Failure::new)?;
+    let mut source = source(config, inlet, &id, &pipeline, transaction).map_err(Failure::new)?;
     let (health, label) = (health.clone(), name.to_owned());
     let work = move || {
         let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
@@ -169,17 +171,47 @@ fn start(
     std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
 }
 
+/// What the workers of a pipeline read from.
+enum Inlet<'a> {
+    /// Topics: each worker has a consumer of its own.
+    Kafka(&'a KafkaSourceConfig),
+    /// An endpoint that they share.
+    Firehose(Arc<Endpoint>),
+}
+
+/// Starts what the workers of a pipeline share of its source.
+fn inlet<'a>(
+    name: &str,
+    config: &'a PipelineConfig,
+    metrics: &Metrics,
+    shutdown: &Arc<Shutdown>,
+) -> Result<Inlet<'a>, Failure> {
+    match &config.source {
+        SourceConfig::Kafka(kafka, _) => Ok(Inlet::Kafka(kafka)),
+        SourceConfig::Firehose(firehose) => {
+            let failed = |error: EndpointError| Failure::new(format!("pipelines.{name}.source.firehose: {error}"));
+            let metrics = metrics.firehoses().pipeline(name);
+            let endpoint = Endpoint::start(name, firehose, metrics, Arc::clone(shutdown)).map_err(failed)?;
+            Ok(Inlet::Firehose(Arc::new(endpoint)))
+        }
+    }
+}
+
 fn source(
     config: &PipelineConfig,
+    inlet: &Inlet<'_>,
     client_id: &str,
     pipeline: &Pipeline,
     transaction: Option<Arc<Transaction>>,
 ) -> Result<Source, SourceError> {
     let (limits, metrics) = (config.batch.clone(), Some(pipeline.metrics.clone()));
-    match &config.source {
-        SourceConfig::Kafka(source, _) => {
+    match inlet {
+        Inlet::Kafka(source) => {
             let source = KafkaSource::new(source, limits, !config.detect, client_id, metrics, transaction)?;
             Ok(Source::Kafka(Box::new(source)))
+        }
+        Inlet::Firehose(endpoint) => {
+            Ok(Source::Firehose(Box::new(FirehoseSource::new(Arc::clone(endpoint), limits))))
         }
     }
 }

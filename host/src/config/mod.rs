@@ -1,6 +1,7 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
 mod expand;
+mod firehose;
 mod kafka;
 mod limits;
 mod mistake;
@@ -22,7 +23,7 @@ pub use read::{load, parse, reference};
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
 use crate::sink::KafkaSinkConfig;
-use crate::source::{BatchLimits, KafkaSourceConfig};
+use crate::source::{BatchLimits, FirehoseConfig, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
 #[derive(Clone, Debug)]
@@ -91,6 +92,8 @@ pub struct PipelineConfig {
 pub enum SourceConfig {
     /// Kafka topics, and whether and how they are created when they are missing.
     Kafka(KafkaSourceConfig, Option<Create>),
+    /// An endpoint that Amazon Data Firehose delivers to.
+    Firehose(FirehoseConfig),
 }
 
 /// A sink as configured.
@@ -111,6 +114,7 @@ impl SourceConfig {
     pub fn kafka(&self) -> Option<&KafkaSourceConfig> {
         match self {
             SourceConfig::Kafka(source, _) => Some(source),
+            SourceConfig::Firehose(_) => None,
         }
     }
 }
@@ -125,6 +129,7 @@ impl PipelineConfig {
                 let topics = source.topics.iter().map(String::as_str).collect();
                 parts.push((key("source.kafka"), &source.properties, topics, *create));
             }
+            SourceConfig::Firehose(_) => {}
         }
         for (part, sink) in
             [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)]

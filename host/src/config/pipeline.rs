@@ -21,7 +21,7 @@ pub(super) fn read_pipeline(
     let mut workers = 1usize;
     section.number("workers", &mut workers, [1, 256], findings);
     let exactly_once = read_delivery(&mut section, findings);
-    let source = read_source(section.section("source", findings), kafka, has_instance, findings);
+    let source = read_source(section.section("source", findings), Base { kafka, folder }, has_instance, findings);
     // Where something else stands there, which has been complained about, the rest is read as the commoner kind.
     let detect = section.flag("detect", false, findings).unwrap_or(true);
     let base = Base { kafka, folder };
@@ -57,6 +57,9 @@ pub(super) fn read_pipeline(
     if let (false, Some(source), Some(sink)) = (detect, &source, &sink) {
         refuse_circle(&section, source, sink, findings);
     }
+    if let Some(SourceConfig::Firehose(_)) = &source {
+        refuse_undurable(&section, detect, sink.as_ref(), findings);
+    }
     section.finish(findings);
     Some(PipelineConfig {
         workers,
@@ -70,10 +73,22 @@ pub(super) fn read_pipeline(
     })
 }
 
+/// What Firehose delivered is only safe in Kafka: nobody sends it again once it was answered.
+fn refuse_undurable(section: &Section<'_>, detect: bool, sink: Option<&SinkConfig>, findings: &mut Findings) {
+    if detect {
+        let hint = "leave `detect` out, and let a second pipeline read the topic with detect = true";
+        findings.wrong(section.span_of("detect").as_ref(), &section.key("detect"), "does not go with firehose", hint);
+    }
+    if !matches!(sink, None | Some(SinkConfig::Kafka(..))) {
+        let hint = "sink = { kafka = { topic = \"cloudtrail\" } }";
+        let what = "what Firehose delivers goes to a topic";
+        findings.wrong(section.span_of("sink").as_ref(), &section.key("sink"), what, hint);
+    }
+}
+
 /// A pipeline that carries what it has written itself would never end.
 fn refuse_circle(section: &Section<'_>, source: &SourceConfig, sink: &SinkConfig, findings: &mut Findings) {
-    let SourceConfig::Kafka(source, _) = source;
-    let SinkConfig::Kafka(sink, _) = sink else { return };
+    let (SourceConfig::Kafka(source, _), SinkConfig::Kafka(sink, _)) = (source, sink) else { return };
     let servers = "bootstrap.servers";
     if source.topics.contains(&sink.topic) && source.properties.get(servers) == sink.properties.get(servers) {
         let hint = "carry it to another topic, or to another cluster";
@@ -88,7 +103,10 @@ fn read_delivery(section: &mut Section<'_>, findings: &mut Findings) -> bool {
 
 /// Why the parts of a pipeline cannot share a transaction, with hints.
 fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec<(String, &'static str)> {
-    let SourceConfig::Kafka(source, _) = source;
+    let SourceConfig::Kafka(source, _) = source else {
+        let hint = "leave `delivery` out: a request that is sent again makes the same records with the same keys";
+        return vec![("\"exactly-once\" needs Kafka for `source`".to_owned(), hint)];
+    };
     let mut wrong = Vec::new();
     let mut producers = Vec::new();
     for (name, sink) in sinks {

@@ -62,7 +62,7 @@ pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Config, Mistakes> 
 
 /// Every key with its default, as the README's table has them. A pipeline is called `NAME`.
 pub fn reference() -> Vec<(String, String)> {
-    let text = "[rules]\ncreate = {}\n[pipelines.NAME]\nsource.kafka = {create = {}}\nsink.kafka = {create = {}}\nshadow.kafka = {create = \
+    let text = "[rules]\ncreate = {}\n[pipelines.NAME]\nsource = {kafka = {create = {}}, firehose = {tls = {}}}\nsink.kafka = {create = {}}\nshadow.kafka = {create = \
                 {}}\ndead_letters = {kafka = \
                 {create = {}}, file = {}}";
     let mut findings = Findings::new(text);

@@ -43,11 +43,7 @@ impl Decoder {
         request_id: &str,
         limits: &FirehoseLimits,
     ) -> Result<(), String> {
-        self.records.clear();
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES_MAX);
-        self.plain.clear();
-        self.plain.shrink_to(KEPT_BYTES_MAX);
+        self.clear();
         if gzip {
             gunzip(body, &mut self.plain, limits.decompressed_bytes_max)?;
         }
@@ -56,6 +52,15 @@ impl Decoder {
         let mut json = serde_json::Deserializer::from_slice(text);
         let done = body.deserialize(&mut json).and_then(|()| json.end());
         done.map_err(|error| format!("the body is not what Firehose sends: {error}"))
+    }
+
+    /// Forgets the last request, and gives back what was large.
+    pub(super) fn clear(&mut self) {
+        self.plain.clear();
+        self.plain.shrink_to(KEPT_BYTES_MAX);
+        self.records.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
 
     /// The records of the last request.

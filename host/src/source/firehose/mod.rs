@@ -62,7 +62,8 @@ pub struct FirehoseLimits {
     pub decompressed_bytes_max: usize,
     /// Records in a request. AWS: 1 to 10,000.
     pub records_max: usize,
-    /// Size of a record before base64, in bytes. AWS: 1,024,000; the rest is for delimiters that a stream may add.
+    /// Size of a record before base64, in bytes. AWS: 1,024,000; the rest is for delimiters that a stream may add. With its
+    /// headers it still fits into a topic with Kafka's default `max.message.bytes` of 1,048,588.
     pub record_bytes_max: usize,
     /// Bodies of all requests together that are read, wait, or are delivered, as they were sent, in bytes. It is reserved
     /// before a body is read; without room the answer is 503.
@@ -86,7 +87,7 @@ impl Default for FirehoseLimits {
             body_bytes_max: 64 << 20,
             decompressed_bytes_max: 64 << 20,
             records_max: 10_000,
-            record_bytes_max: 1 << 20,
+            record_bytes_max: 1_008 << 10,
             in_flight_bytes_max: 256 << 20,
             connections_max: 512,
             head_max: Duration::from_secs(10),
@@ -94,5 +95,12 @@ impl Default for FirehoseLimits {
             body_max: Duration::from_secs(60),
             answer_max: Duration::from_secs(150),
         }
+    }
+}
+
+impl FirehoseLimits {
+    /// Whether the largest body finds room when it is alone.
+    pub fn has_room_for_largest(&self) -> bool {
+        self.in_flight_bytes_max >= self.body_bytes_max + room::REQUEST_BYTES
     }
 }

@@ -109,3 +109,10 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.lock().requests.len()
+    }
+}

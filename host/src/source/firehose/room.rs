@@ -12,7 +12,7 @@ const UNIT_BYTES: usize = 1 << 10;
 
 /// What each request takes besides its body, in bytes: its headers and its place in the queue. So a flood of empty
 /// requests is limited too.
-const REQUEST_BYTES: usize = 4 << 10;
+pub(super) const REQUEST_BYTES: usize = 4 << 10;
 
 /// The room for all requests that are read, wait, or are delivered.
 #[derive(Clone, Debug)]

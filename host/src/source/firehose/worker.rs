@@ -60,6 +60,7 @@ impl FirehoseSource {
         let Request { head, body, arrived_ms, waiting } = request;
         let limits = &self.endpoint.shared.limits;
         if let Err(wrong) = self.decoder.decode(&body, head.gzip, &head.request_id, limits) {
+            self.decoder.clear();
             return waiting.answer(Answer::Bad(wrong));
         }
         let (source, arrived) = (Arc::<str>::from(head.source_arn.as_str()), arrived_ms.to_string());
@@ -76,6 +77,7 @@ impl FirehoseSource {
                 Origin { source: Arc::clone(&source), partition: 0, offset, appended_ms: Some(arrived_ms) };
             batch.push_carried(origin, key.as_bytes(), headers.into_iter(), Some(record));
         }
+        self.decoder.clear();
         self.in_hand.push(waiting);
     }
 
