@@ -91,11 +91,16 @@ fn what_firehose_sends_is_in_the_topic_byte_for_byte() {
     let before_ms = now_ms();
     for (number, records) in [odd, many, large].into_iter().enumerate() {
         for gzip in [false, true] {
-            let mut request = Request::new(format!("00000000-0000-4000-8000-{number:011}{}", u8::from(gzip)), records.clone());
+            let mut request =
+                Request::new(format!("00000000-0000-4000-8000-{number:011}{}", u8::from(gzip)), records.clone());
             request.gzip = gzip;
             let answer = connection.post(&request).expect("an answer");
             assert_eq!(answer.status, 200, "{}", answer.body);
-            assert!(answer.body.starts_with(&format!(r#"{{"requestId":"{}","timestamp":"#, request.id)), "{}", answer.body);
+            assert!(
+                answer.body.starts_with(&format!(r#"{{"requestId":"{}","timestamp":"#, request.id)),
+                "{}",
+                answer.body
+            );
             sent.extend(request.keys().zip(request.records));
         }
     }
@@ -219,7 +224,8 @@ fn tls_has_its_certificate_replaced_while_it_runs() {
 
     // Broken first: the old one stays.
     folder.write("tls.key", "no key");
-    program.until("the broken key to be noticed", |program| program.stderr().contains("the old one stays").then_some(()));
+    program
+        .until("the broken key to be noticed", |program| program.stderr().contains("the old one stays").then_some(()));
     assert_eq!(Connection::tls(ingest.port, &old).expect("the old one").post(&request).expect("an answer").status, 200);
 
     let new = renew();
@@ -237,7 +243,8 @@ fn overload_is_answered_at_once_in_bounded_memory_and_passes() {
     let (client, mut ingest) = (kafka.client(), Ingest::new(&kafka, "overload"));
     ingest.create_topics(&client);
     ingest.more =
-        ", body_bytes_max = 2_000_000, in_flight_bytes_max = 16_777_216, connections_max = 64, answer_ms_max = 170_000".to_owned();
+        ", body_bytes_max = 2_000_000, in_flight_bytes_max = 16_777_216, connections_max = 64, answer_ms_max = 170_000"
+            .to_owned();
     let mut program = ingest.ready();
     let request = |number: usize| {
         // Nothing that zstd makes small.

@@ -60,7 +60,8 @@ fn send(client: usize, port: u16, over: &AtomicBool, answered: &AtomicUsize) -> 
     let mut done = Vec::new();
     while !over.load(Ordering::SeqCst) {
         let id = format!("{client}-{}", done.len());
-        let records = (0..random.below(40) + 1).map(|at| format!("{id}: {}", "record ".repeat(at as usize)).into_bytes());
+        let records =
+            (0..random.below(40) + 1).map(|at| format!("{id}: {}", "record ".repeat(at as usize)).into_bytes());
         let mut request = Request::new(id.clone(), records.collect());
         request.gzip = random.below(2) == 0;
         let taken = until(Duration::from_secs(180), "a request to be taken", || {

@@ -43,11 +43,8 @@ impl Request {
         let base64 = base64::engine::general_purpose::STANDARD;
         let records: Vec<String> =
             self.records.iter().map(|record| format!(r#"{{"data":"{}"}}"#, base64.encode(record))).collect();
-        let body = format!(
-            r#"{{"requestId":"{}","timestamp":1578090901599,"records":[{}]}}"#,
-            self.id,
-            records.join(",")
-        );
+        let body =
+            format!(r#"{{"requestId":"{}","timestamp":1578090901599,"records":[{}]}}"#, self.id, records.join(","));
         if !self.gzip {
             return body.into_bytes();
         }

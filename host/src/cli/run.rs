@@ -34,9 +34,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let mut workers = Vec::new();
     for (name, pipeline) in &config.pipelines {
         let job = match &rules {
-            Some(rules) if pipeline.detect => {
-                Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() }
-            }
+            Some(rules) if pipeline.detect => Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() },
             _ => Job::Carry,
         };
         let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
@@ -210,9 +208,7 @@ fn source(
             let source = KafkaSource::new(source, limits, !config.detect, client_id, metrics, transaction)?;
             Ok(Source::Kafka(Box::new(source)))
         }
-        Inlet::Firehose(endpoint) => {
-            Ok(Source::Firehose(Box::new(FirehoseSource::new(Arc::clone(endpoint), limits))))
-        }
+        Inlet::Firehose(endpoint) => Ok(Source::Firehose(Box::new(FirehoseSource::new(Arc::clone(endpoint), limits)))),
     }
 }
 

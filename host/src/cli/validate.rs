@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use super::{Failure, print};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SourceConfig};
 use crate::kafka::{self, KafkaError, Topic};
 use crate::metrics::Metrics;
 use crate::rules::Engine;
+use crate::source::FirehoseConfig;
 use crate::swap::{self, Keeper, StartError};
 
 pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
     let mut config = config::load(file).map_err(Failure::usage)?;
+    check_certificates(&config)?;
     if connect {
         let mistakes = check_kafka(&config, false);
         if !mistakes.is_empty() {
@@ -21,6 +23,17 @@ pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
     let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
     let answer = if connect { "; brokers and topics answer" } else { "" };
     print(format_args!("{}: valid: pipelines {}{rules}{answer}", file.display(), names.join(", ")))
+}
+
+/// Reads the certificates that endpoints are to use.
+fn check_certificates(config: &Config) -> Result<(), Failure> {
+    for (name, pipeline) in &config.pipelines {
+        if let SourceConfig::Firehose(FirehoseConfig { tls: Some(certificate), .. }) = &pipeline.source {
+            let failed = |error| Failure::usage(format!("pipelines.{name}.source.firehose.tls: {error}"));
+            certificate.check().map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads and proves the modules, and says how many there are.

@@ -1,13 +1,13 @@
 //! The endpoint that Amazon Data Firehose delivers to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use super::section::{Findings, Section};
-use crate::source::{
-    AccessKeys, Certificate, FirehoseConfig, FirehoseLimits, KEY_BYTES_MAX, KEY_BYTES_MIN,
-};
+use super::{PipelineConfig, SourceConfig};
+use crate::source::{AccessKeys, Certificate, FirehoseConfig, FirehoseLimits, KEY_BYTES_MAX, KEY_BYTES_MIN};
 
 /// Keys that are valid at once.
 const KEYS_MAX: usize = 16;
@@ -25,6 +25,28 @@ pub(super) fn read_firehose(
     let limits = read_limits(&mut section, findings);
     section.finish(findings);
     Some(FirehoseConfig { listen: listen?, path: path?, access_keys: access_keys?, tls: tls?, limits })
+}
+
+/// Complains about endpoints that would listen where another one, or the admin page, does.
+pub(super) fn refuse_shared_listen(
+    pipelines: &BTreeMap<String, PipelineConfig>,
+    admin: Option<SocketAddr>,
+    findings: &mut Findings,
+) {
+    let mut taken: Vec<SocketAddr> = admin.into_iter().collect();
+    for (name, pipeline) in pipelines {
+        let SourceConfig::Firehose(endpoint) = &pipeline.source else { continue };
+        if endpoint.listen.port() != 0 && taken.contains(&endpoint.listen) {
+            let key = format!("pipelines.{name}.source.firehose.listen");
+            findings.wrong(
+                None,
+                &key,
+                "is where another endpoint or the admin page listens",
+                "give it a port of its own",
+            );
+        }
+        taken.push(endpoint.listen);
+    }
 }
 
 fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Option<SocketAddr> {
@@ -115,7 +137,7 @@ fn read_limits(section: &mut Section<'_>, findings: &mut Findings) -> FirehoseLi
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SourceConfig, parse};
+    use super::super::parse;
     use super::*;
 
     /// A configuration with `lines` in the endpoint's table.
@@ -196,6 +218,8 @@ mod tests {
         wrong(&ingest, &["does not go with firehose"]);
         let ingest = text(LEAST).replace("dead_letters", "delivery = \"exactly-once\"\ndead_letters");
         wrong(&ingest, &["needs Kafka for `source`"]);
+        let admin = text(&LEAST.replace(":0", ":9464"));
+        wrong(&admin, &["where another endpoint or the admin page listens"]);
         let both = format!("{}\n[pipelines.ingest.source.kafka]\ntopics = [\"a\"]\ngroup = \"g\"\n", text(LEAST));
         wrong(&both, &["name either `kafka` or `firehose`"]);
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Config;
+use super::firehose::refuse_shared_listen;
 use super::kafka::properties;
 use super::limits::read_limits;
 use super::mistake::{Mistake, Mistakes};
@@ -98,6 +99,7 @@ fn read(mut root: Section<'_>, folder: &Path, findings: &mut Findings) -> Config
     if pipelines.is_empty() && findings.mistakes.is_empty() {
         findings.wrong(span.as_ref(), "pipelines", "no pipeline", "add [pipelines.detect] with a source and a sink");
     }
+    refuse_shared_listen(&pipelines, admin, findings);
     root.finish(findings);
     let instance = instance.unwrap_or_else(unique_instance);
     Config { instance, rules, limits, drain_max, admin, pipelines }

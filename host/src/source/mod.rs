@@ -10,8 +10,8 @@ use std::time::Duration;
 
 pub use file::FileSource;
 pub use firehose::{
-    AccessKeys, Certificate, Endpoint, EndpointError, FirehoseConfig, FirehoseLimits, FirehoseMetrics, FirehoseSource, Firehoses,
-    KEY_BYTES_MAX, KEY_BYTES_MIN,
+    AccessKeys, Certificate, Endpoint, EndpointError, FirehoseConfig, FirehoseLimits, FirehoseMetrics, FirehoseSource,
+    Firehoses, KEY_BYTES_MAX, KEY_BYTES_MIN,
 };
 pub use kafka::{KafkaSource, KafkaSourceConfig, Protocol};
 

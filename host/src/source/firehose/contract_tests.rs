@@ -83,7 +83,8 @@ fn records_come_as_they_were_sent_and_with_the_same_keys_when_they_are_sent_agai
         chunked.extend_from_slice(&[part, b"\r\n"].concat());
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
-    let extra = [("X-Amz-Firehose-Access-Key", "another key that is let in"), ("X-Amz-Firehose-Common-Attributes", "{}")];
+    let extra =
+        [("X-Amz-Firehose-Access-Key", "another key that is let in"), ("X-Amz-Firehose-Common-Attributes", "{}")];
     for request in [post(BODY.as_bytes(), &[]), gzipped, chunked, post(BODY.as_bytes(), &extra)] {
         let mut client = running.connect();
         client.send(&request);

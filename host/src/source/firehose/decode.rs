@@ -10,7 +10,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::FirehoseLimits;
 
@@ -161,9 +161,9 @@ impl<'de> Visitor<'de> for Records<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let record = |bytes| Record { bytes, bytes_max: self.limits.record_bytes_max };
+        let bytes_max = self.limits.record_bytes_max;
         let mut start = 0;
-        while let Some(()) = list.next_element_seed(record(&mut *self.bytes))? {
+        while let Some(()) = list.next_element_seed(Record { bytes: &mut *self.bytes, bytes_max })? {
             if self.records.len() == self.limits.records_max {
                 let what = format!("more than records_max, {} records", self.limits.records_max);
                 return Err(A::Error::custom(what));

@@ -41,7 +41,9 @@ pub(super) async fn handle(
         Answer::WrongKey | Answer::NotFound | Answer::NotPost => {
             tracing::debug!(status, request = id, "{}", answer.message());
         }
-        _ => tracing::warn!(status, request = id, "not taken: {}", answer.message()),
+        // Nor may overload: once a second shows what is wrong, and metrics count them all.
+        _ if shared.may_warn(now_ms()) => tracing::warn!(status, request = id, "not taken: {}", answer.message()),
+        _ => tracing::debug!(status, request = id, "not taken: {}", answer.message()),
     }
     answer.response(&id, now_ms())
 }

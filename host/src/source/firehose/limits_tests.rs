@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::testing::{BODY, Running, certificate, Folder, head, next, post, until};
+use super::testing::{BODY, Folder, Running, certificate, head, next, post, until};
 use super::{FirehoseLimits, testing};
 
 const KIB: usize = 1 << 10;

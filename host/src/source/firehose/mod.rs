@@ -29,13 +29,12 @@ mod limits_tests;
 mod testing;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use keys::{AccessKeys, KEY_BYTES_MAX, KEY_BYTES_MIN};
 pub use metrics::{FirehoseMetrics, Firehoses};
 pub use server::{Endpoint, EndpointError};
-pub use tls::{Certificate, TlsError};
+pub use tls::Certificate;
 pub use worker::FirehoseSource;
 
 /// A Firehose source as configured.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,17 @@ pub(super) struct Shared {
     pub(super) metrics: FirehoseMetrics,
     /// All workers have ended.
     finished: AtomicBool,
+    /// When a refusal was logged last, in milliseconds since the epoch.
+    warned_ms: AtomicI64,
+}
+
+impl Shared {
+    /// Whether a refusal may be logged now: one a second.
+    pub(super) fn may_warn(&self, now_ms: i64) -> bool {
+        let before_ms = self.warned_ms.load(Ordering::Relaxed);
+        now_ms - before_ms >= 1_000
+            && self.warned_ms.compare_exchange(before_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// A running endpoint. All workers of its pipeline hold it together; it ends when the last one has ended.
@@ -113,6 +124,7 @@ impl Endpoint {
             progress: Progress::default(),
             metrics,
             finished: AtomicBool::new(false),
+            warned_ms: AtomicI64::new(0),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(EndpointError::System)?;
@@ -248,11 +260,18 @@ impl Connection {
         let _set = stream.set_nodelay(true);
         match tls {
             None => self.serve(stream, deadline).await,
-            Some(tls) => match tokio::time::timeout_at(deadline, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream, deadline).await,
-                Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
-                Err(_) => tracing::debug!("no TLS in time"),
-            },
+            Some(tls) => {
+                let mut stopping = self.stopping.clone();
+                let accepted = tokio::select! {
+                    accepted = tokio::time::timeout_at(deadline, tls.accept(stream)) => accepted,
+                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                };
+                match accepted {
+                    Ok(Ok(stream)) => self.serve(stream, deadline).await,
+                    Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
+                    Err(_) => tracing::debug!("no TLS in time"),
+                }
+            }
         }
     }
 

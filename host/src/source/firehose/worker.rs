@@ -73,8 +73,7 @@ impl FirehoseSource {
             // The same when a request is sent again, and spread over the partitions.
             let key = format!("{}/{index}", head.request_id);
             let offset = i64::try_from(index).unwrap_or(i64::MAX);
-            let origin =
-                Origin { source: Arc::clone(&source), partition: 0, offset, appended_ms: Some(arrived_ms) };
+            let origin = Origin { source: Arc::clone(&source), partition: 0, offset, appended_ms: Some(arrived_ms) };
             batch.push_carried(origin, key.as_bytes(), headers.into_iter(), Some(record));
         }
         self.decoder.clear();
