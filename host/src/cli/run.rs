@@ -10,36 +10,82 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::validate::{check_kafka, load_rules, unusable};
 use super::{Failure, print};
 use crate::admin::{self, Health};
-use crate::config::{self, Config, PipelineConfig, SinkConfig};
+use crate::config::{self, Config, PipelineConfig, SinkConfig, SourceConfig};
 use crate::counts::{Counts, total};
 use crate::kafka::Transaction;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline, PipelineError};
+use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
-use crate::source::{KafkaSource, Source};
-use crate::swap::Wake;
+use crate::source::{KafkaSource, Source, SourceError};
+use crate::swap::{Keeper, Wake};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = config::load(file).map_err(Failure::usage)?;
-    let engine = Engine::new().map_err(Failure::new)?;
     let (metrics, wake) = (Metrics::default(), Wake::default());
     let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
     serve(&config, &metrics, &health, &shutdown, &wake)?;
-    let load = || load_rules(&engine, &config, false, &metrics, &|| shutdown.requested());
+    let mut keeper = prepare(&config, &metrics, &shutdown)?;
+    if let Some(keeper) = &mut keeper {
+        wait_for_rules(&config, keeper, &shutdown, &wake);
+    }
+    let rules = keeper.as_ref().map(Keeper::rules);
+    let mut workers = Vec::new();
+    for (name, pipeline) in &config.pipelines {
+        let job = match &rules {
+            Some(rules) if pipeline.detect => {
+                Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() }
+            }
+            _ => Job::Carry,
+        };
+        let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
+        for number in 0..pipeline.workers {
+            let worker = start((name, number), &config.instance, pipeline, shared.clone(), &health)?;
+            workers.push((name.clone(), worker));
+        }
+    }
+    let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
+    let keep = keeper.map(|mut keeper| {
+        std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop))
+    });
+    let keep = keep.transpose().map_err(Failure::new)?;
+    health.running();
+    let live = rules.map(|rules| rules.load_full());
+    tracing::info!(
+        pipelines = config.pipelines.len(),
+        workers = workers.len(),
+        modules = live.as_ref().map(|live| live.modules.len()),
+        rules = live.as_ref().map(|live| live.rules_len()),
+        generation = live.as_ref().map(|live| live.generation),
+        "running"
+    );
+    let finished = finish(workers);
+    // Its last words to the fleet.
+    shutdown.request();
+    let _ = keep.map(JoinHandle::join);
+    finished
+}
+
+/// Checks the clusters, and loads the rules where some pipeline detects.
+fn prepare(config: &Config, metrics: &Metrics, shutdown: &Shutdown) -> Result<Option<Keeper>, Failure> {
+    let engine = config.detects().then(Engine::new).transpose().map_err(Failure::new)?;
+    let load = |engine| load_rules(engine, config, false, metrics, &|| shutdown.requested());
     // A mistake in the folder is said without asking the brokers.
-    let loaded = config.rules.topic.is_none().then(load).transpose()?;
-    let mistakes = check_kafka(&config, true);
+    let early = engine.as_ref().filter(|_| config.rules.topic.is_none()).map(load).transpose()?;
+    let mistakes = check_kafka(config, true);
     if !mistakes.is_empty() {
         return Err(unusable(&mistakes));
     }
-    let mut keeper = match loaded {
-        Some(keeper) => keeper,
-        None => load()?,
-    };
+    match early {
+        Some(keeper) => Ok(Some(keeper)),
+        None => engine.as_ref().map(load).transpose(),
+    }
+}
+
+/// Nothing is received before there is something to detect with.
+fn wait_for_rules(config: &Config, keeper: &mut Keeper, shutdown: &Shutdown, wake: &Wake) {
     let rules = keeper.rules();
-    // Nothing is received before there is something to detect with.
     if rules.load().modules.is_empty() {
         tracing::warn!(
             topic = config.rules.topic,
@@ -47,39 +93,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         );
     }
     while rules.load().modules.is_empty() && !shutdown.requested() {
-        keeper.turn(&wake);
+        keeper.turn(wake);
     }
-    let mut workers = Vec::new();
-    for (name, pipeline) in &config.pipelines {
-        let shared = Pipeline {
-            rules: Arc::clone(&rules),
-            limits: config.limits.clone(),
-            metrics: metrics.pipeline(name),
-            shutdown: Arc::clone(&shutdown),
-        };
-        for number in 0..pipeline.workers {
-            let worker = start((name, number), &config.instance, pipeline, shared.clone(), &health)?;
-            workers.push((name.clone(), worker));
-        }
-    }
-    let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
-    let keep = std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop));
-    let keep = keep.map_err(Failure::new)?;
-    health.running();
-    let live = rules.load();
-    tracing::info!(
-        pipelines = config.pipelines.len(),
-        workers = workers.len(),
-        modules = live.modules.len(),
-        rules = live.rules_len(),
-        generation = live.generation,
-        "running"
-    );
-    let finished = finish(workers);
-    // Its last words to the fleet.
-    shutdown.request();
-    let _ = keep.join();
-    finished
 }
 
 /// Waits for all workers and prints the balance.
@@ -99,6 +114,7 @@ fn finish(workers: Vec<(String, JoinHandle<Result<Counts, PipelineError>>)>) -> 
             pipeline = name,
             received = counts.received,
             evaluated = counts.evaluated,
+            forwarded = counts.forwarded,
             skipped = total(&counts.skipped),
             dead_lettered = total(&counts.dead_lettered),
             failed = total(&counts.failed),
@@ -117,7 +133,7 @@ fn start(
     (name, number): (&str, usize),
     instance: &str,
     config: &PipelineConfig,
-    pipeline: Pipeline,
+    mut pipeline: Pipeline,
     health: &Health,
 ) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
     // Unique among the members of the group and the producers of the cluster, here and on other machines.
@@ -134,10 +150,10 @@ fn start(
         shadow: sink(&config.shadow)?,
         dead_letters: sink(&config.dead_letters)?,
     };
-    let metrics = Some(pipeline.metrics.clone());
-    let source =
-        KafkaSource::new(&config.source, config.batch.clone(), &id, metrics, transaction).map_err(Failure::new)?;
-    let mut source = Source::Kafka(Box::new(source));
+    if !config.detect {
+        pipeline.metrics = pipeline.metrics.carrier(number);
+    }
+    let mut source = source(config, &id, &pipeline, transaction).map_err(Failure::new)?;
     let (health, label) = (health.clone(), name.to_owned());
     let work = move || {
         let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
@@ -151,6 +167,21 @@ fn start(
         result
     };
     std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
+}
+
+fn source(
+    config: &PipelineConfig,
+    client_id: &str,
+    pipeline: &Pipeline,
+    transaction: Option<Arc<Transaction>>,
+) -> Result<Source, SourceError> {
+    let (limits, metrics) = (config.batch.clone(), Some(pipeline.metrics.clone()));
+    match &config.source {
+        SourceConfig::Kafka(source, _) => {
+            let source = KafkaSource::new(source, limits, !config.detect, client_id, metrics, transaction)?;
+            Ok(Source::Kafka(Box::new(source)))
+        }
+    }
 }
 
 fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transaction>>) -> Result<Sink, SinkError> {

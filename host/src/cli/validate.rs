@@ -11,36 +11,39 @@ use crate::swap::{self, Keeper, StartError};
 
 pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
     let mut config = config::load(file).map_err(Failure::usage)?;
-    let engine = Engine::new().map_err(Failure::new)?;
     if connect {
         let mistakes = check_kafka(&config, false);
         if !mistakes.is_empty() {
             return Err(unusable(&mistakes));
         }
-    } else {
+    }
+    let rules = if config.detects() { prove(&mut config, connect)? } else { String::new() };
+    let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
+    let answer = if connect { "; brokers and topics answer" } else { "" };
+    print(format_args!("{}: valid: pipelines {}{rules}{answer}", file.display(), names.join(", ")))
+}
+
+/// Loads and proves the modules, and says how many there are.
+fn prove(config: &mut Config, connect: bool) -> Result<String, Failure> {
+    let engine = Engine::new().map_err(Failure::new)?;
+    if !connect {
         // The modules of the topic are proved with --connect.
         config.rules.status_topic = None;
     }
     let topic = if connect { None } else { config.rules.topic.take() };
-    let keeper = load_rules(&engine, &config, topic.is_some(), &Metrics::default(), &|| false)?;
+    let keeper = load_rules(&engine, config, topic.is_some(), &Metrics::default(), &|| false)?;
     // A running fleet bears with these; whoever asks wants to know.
     let refused: Vec<String> = keeper.refused().map(ToString::to_string).collect();
     if !refused.is_empty() {
         return Err(Failure::usage(refused.join("\n\n")));
     }
     let rules = keeper.rules().load_full();
-    let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
-    print(format_args!(
-        "{}: valid: pipelines {}; {} modules with {} rules{}",
-        file.display(),
-        names.join(", "),
+    let later = topic.map(|topic| format!("; those of the topic {topic} are proved with --connect"));
+    Ok(format!(
+        "; {} modules with {} rules{}",
         rules.modules.len(),
         rules.rules_len(),
-        match (connect, topic) {
-            (true, _) => "; brokers and topics answer".to_owned(),
-            (false, Some(topic)) => format!("; those of the topic {topic} are proved with --connect"),
-            (false, None) => String::new(),
-        }
+        later.as_deref().unwrap_or_default()
     ))
 }
 
@@ -93,7 +96,7 @@ fn check_rules_topics<'a>(config: &'a Config, may_create: bool) -> Vec<KafkaErro
 
 /// Checks the clusters and topics of all pipelines; creates missing topics when `may_create`.
 pub(super) fn check_kafka(config: &Config, may_create: bool) -> Vec<KafkaError> {
-    let mut mistakes = check_rules_topics(config, may_create);
+    let mut mistakes = if config.detects() { check_rules_topics(config, may_create) } else { Vec::new() };
     for (name, pipeline) in &config.pipelines {
         let mut reachable: Vec<&crate::kafka::Properties> = Vec::new();
         for (key, properties, topics, create) in pipeline.kafka_parts(name) {

@@ -1,9 +1,15 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
 mod expand;
+mod kafka;
+mod limits;
 mod mistake;
+mod pipeline;
 mod read;
+mod rules;
 mod section;
+mod sink;
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -52,25 +58,39 @@ pub struct RulesConfig {
     pub settings: BTreeMap<String, String>,
 }
 
-/// A source, a sink, and rules between them.
+impl Config {
+    /// Whether some pipeline detects, so that rules are needed.
+    pub fn detects(&self) -> bool {
+        self.pipelines.values().any(|pipeline| pipeline.detect)
+    }
+}
+
+/// A source, a sink, and whether rules run between them.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
-    /// Threads, each with a consumer, a producer and rule instances of its own.
+    /// Threads, each with a source, a sink and rule instances of its own.
     pub workers: usize,
-    /// Whether findings, dead letters and offsets of a batch go into one Kafka transaction.
+    /// Whether what is delivered, dead letters and offsets of a batch go into one Kafka transaction.
     pub exactly_once: bool,
-    /// Where records come from.
-    pub source: KafkaSourceConfig,
-    /// Whether and how missing source topics are created.
-    pub source_create: Option<Create>,
-    /// Where findings go.
+    /// Whether rules run over the messages. They are carried as they are otherwise.
+    pub detect: bool,
+    /// Where messages come from.
+    pub source: SourceConfig,
+    /// Where findings go, or what is carried.
     pub sink: SinkConfig,
-    /// Where findings of modules in shadow go.
+    /// Where findings of modules in shadow go. Nowhere for a pipeline that carries.
     pub shadow: SinkConfig,
     /// Where dead letters go.
     pub dead_letters: SinkConfig,
     /// When a batch ends.
     pub batch: BatchLimits,
+}
+
+/// A source as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// Kafka topics, and whether and how they are created when they are missing.
+    Kafka(KafkaSourceConfig, Option<Create>),
 }
 
 /// A sink as configured.
@@ -86,12 +106,26 @@ pub enum SinkConfig {
     Discard,
 }
 
+impl SourceConfig {
+    /// The topics that are read; None where it is no Kafka.
+    pub fn kafka(&self) -> Option<&KafkaSourceConfig> {
+        match self {
+            SourceConfig::Kafka(source, _) => Some(source),
+        }
+    }
+}
+
 impl PipelineConfig {
     /// The properties of every Kafka client of this pipeline with the key that it goes by, and its topics.
     pub fn kafka_parts<'a>(&'a self, name: &str) -> Vec<(String, &'a Properties, Vec<&'a str>, Option<Create>)> {
         let key = |part: &str| format!("pipelines.{name}.{part}");
-        let topics = self.source.topics.iter().map(String::as_str).collect();
-        let mut parts = vec![(key("source.kafka"), &self.source.properties, topics, self.source_create)];
+        let mut parts = Vec::new();
+        match &self.source {
+            SourceConfig::Kafka(source, create) => {
+                let topics = source.topics.iter().map(String::as_str).collect();
+                parts.push((key("source.kafka"), &source.properties, topics, *create));
+            }
+        }
         for (part, sink) in
             [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)]
         {

@@ -35,9 +35,9 @@ fn check(text: &str, expect: &[(usize, &str, &str)]) {
 fn a_valid_configuration_is_taken_as_it_stands() {
     let config = parse(GOOD, "pipeline.toml", Path::new("/etc/th")).unwrap();
     let pipeline = &config.pipelines["detect"];
-    assert_eq!(pipeline.source.topics, ["a", "b"]);
-    assert_eq!(pipeline.source.properties.get("fetch.wait.max.ms"), Some("10"));
-    assert_eq!(pipeline.source.properties.get("bootstrap.servers"), Some("127.0.0.1:9092"));
+    assert_eq!(pipeline.source.kafka().unwrap().topics, ["a", "b"]);
+    assert_eq!(pipeline.source.kafka().unwrap().properties.get("fetch.wait.max.ms"), Some("10"));
+    assert_eq!(pipeline.source.kafka().unwrap().properties.get("bootstrap.servers"), Some("127.0.0.1:9092"));
     assert_eq!(pipeline.dead_letters, SinkConfig::File("/etc/th/dead.ndjson".into()));
     assert!(matches!(&pipeline.sink, SinkConfig::Kafka(sink, Some(create))
         if sink.topic == "f" && create.partitions == 4 && create.replication == 1));
@@ -80,7 +80,6 @@ sink = { kafka = { topic = 5 } }
             (9, "limits.read.mesage_bytes_max", "did you mean `message_bytes_max`?"),
             (10, "limits.read.nesting_max", "from 1 to 64"),
             (12, "admin.listen", "ADDRESS:PORT"),
-            (13, "pipelines.detect.detect", "must be true"),
             (13, "pipelines.detect.dead_letters", "is missing"),
             (14, "pipelines.detect.workers", "whole number"),
             (15, "pipelines.detect.source.kafka.topics", "at least one topic"),
@@ -152,7 +151,7 @@ fn exactly_once_is_one_clusters() {
 fn the_groups_protocol_and_the_names_of_members_are_options() {
     let source = |options: &str| within_kafka("").replace("group = \"g\"", &format!("group = \"g\", {options}"));
     let config = parse(&source("protocol = \"consumer\""), "pipeline.toml", Path::new("")).unwrap();
-    assert_eq!(config.pipelines["detect"].source.protocol, Protocol::Consumer);
+    assert_eq!(config.pipelines["detect"].source.kafka().unwrap().protocol, Protocol::Consumer);
     check(
         &source("protocol = \"consumer\"").replace("[pipelines", "\"session.timeout.ms\" = 1000\n[pipelines"),
         &[(7, "pipelines.detect.source.kafka.protocol", "property session.timeout.ms")],
@@ -162,7 +161,7 @@ fn the_groups_protocol_and_the_names_of_members_are_options() {
     check(&source("static_members = true"), &[(6, key, "needs `instance`")]);
     let named = |name: &str| format!("instance = \"{name}\"\n{}", source("static_members = true"));
     let config = parse(&named("pod-0"), "pipeline.toml", Path::new("")).unwrap();
-    assert!(config.pipelines["detect"].source.static_members && config.instance == "pod-0");
+    assert!(config.pipelines["detect"].source.kafka().unwrap().static_members && config.instance == "pod-0");
     check(&named("pod 0"), &[(1, "instance", "no name for a process")]);
     check(&named(""), &[(1, "instance", "no name for a process")]);
 }
@@ -193,4 +192,30 @@ fn every_key_has_a_default_or_is_required() {
     assert!(has("rules.directory", "rules"));
     assert!(has("pipelines.NAME.workers", "1"));
     assert!(has("pipelines.NAME.sink.kafka.topic", "required"));
+}
+
+/// The same with `detect` left out, so that the pipeline carries.
+fn carrying(change: &dyn Fn(String) -> String) -> String {
+    change(within_kafka("").replace("detect = true\n", ""))
+}
+
+#[test]
+fn a_pipeline_carries_unless_it_detects() {
+    let config = parse(&carrying(&|text| text), "pipeline.toml", Path::new("")).unwrap();
+    assert!(!config.pipelines["detect"].detect && !config.detects());
+    assert!(parse(GOOD, "pipeline.toml", Path::new("")).unwrap().detects());
+    check(
+        &carrying(&|text| format!("{text}shadow.stdout = {{}}\n")),
+        &[(9, "pipelines.detect.shadow", "rules find, and this runs none")],
+    );
+    check(
+        &carrying(&|text| text.replace("topic = \"f\"", "topic = \"a\"")),
+        &[(7, "pipelines.detect.sink", "a topic that it reads")],
+    );
+    let once = carrying(&|text| format!("{text}delivery = \"exactly-once\"\n"));
+    assert!(parse(&once, "pipeline.toml", Path::new("")).unwrap().pipelines["detect"].exactly_once);
+    check(
+        &carrying(&|text| text.replace("sink = { kafka = { topic", "sink = { stdout = {}, kafka = { topic")),
+        &[(7, "pipelines.detect.sink.kafka", "name either `kafka` or `stdout`")],
+    );
 }

@@ -5,6 +5,7 @@ mod kafka;
 mod stdout;
 mod transaction;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub use file::FileSink;
@@ -13,8 +14,10 @@ pub use stdout::StdoutSink;
 pub use transaction::TransactionSink;
 
 use crate::counts::Counts;
+use crate::dead_letters::SINK_REFUSED;
 use crate::detect::{DeadLetter, Found, Output};
 use crate::kafka::TransactionError;
+use crate::metrics::PipelineMetrics;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 
@@ -24,9 +27,26 @@ pub struct Outgoing<'a> {
     /// The message's key; empty for none.
     pub key: &'a [u8],
     /// Headers in order.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'a str, Cow<'a, [u8]>)>,
     /// The value.
     pub payload: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// The value of the first header of that name, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value);
+        value.and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+/// A header that is text.
+fn text<'a>(name: &'a str, value: impl Into<Cow<'a, str>>) -> (&'a str, Cow<'a, [u8]>) {
+    let value = match value.into() {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    (name, value)
 }
 
 /// A target of findings or of dead letters.
@@ -109,6 +129,8 @@ pub struct Wait<'a> {
     pub source: &'a mut Source,
     /// The wish to stop.
     pub shutdown: &'a Shutdown,
+    /// Where a sink tells what it waits for.
+    pub metrics: &'a PipelineMetrics,
 }
 
 impl Wait<'_> {
@@ -202,16 +224,26 @@ impl Delivery {
                 output.dead_letters.push(refused_letter(found, refused.cause));
             }
         }
-        let letters: Vec<Outgoing<'_>> = output.dead_letters.iter().map(letter_message).collect();
-        match self.dead_letters.deliver(&letters, &mut wait)?.into_iter().next() {
+        self.bury(&output.dead_letters, &mut wait)
+    }
+
+    /// Delivers messages that are carried; see [`Sink::deliver`].
+    pub fn forward(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
+        self.findings.deliver(messages, wait)
+    }
+
+    /// Delivers dead letters. One that is refused is an error, because nothing may be lost.
+    pub fn bury(&mut self, letters: &[DeadLetter], wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        let messages: Vec<Outgoing<'_>> = letters.iter().map(letter_message).collect();
+        match self.dead_letters.deliver(&messages, wait)?.into_iter().next() {
             None => Ok(()),
             Some(refused) => {
-                let origin = output.dead_letters.get(refused.index).map(|letter| letter.origin.clone());
+                let origin = letters.get(refused.index).map(|letter| &letter.origin);
                 Err(SinkError::DeadLetterRefused {
                     name: self.dead_letters.name().to_owned(),
-                    topic: origin.as_ref().map(|origin| origin.source.to_string()).unwrap_or_default(),
-                    partition: origin.as_ref().map(|origin| origin.partition).unwrap_or_default(),
-                    offset: origin.as_ref().map(|origin| origin.offset).unwrap_or_default(),
+                    topic: origin.map(|origin| origin.source.to_string()).unwrap_or_default(),
+                    partition: origin.map(|origin| origin.partition).unwrap_or_default(),
+                    offset: origin.map(|origin| origin.offset).unwrap_or_default(),
                     cause: refused.cause,
                 })
             }
@@ -225,10 +257,10 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
     Outgoing {
         key: finding.id.as_bytes(),
         headers: vec![
-            ("content-type", "application/json".to_owned()),
-            ("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
-            ("rule", finding.rule.clone()),
-            ("severity", finding.severity.as_str().to_owned()),
+            text("content-type", "application/json"),
+            text("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
+            text("rule", &finding.rule),
+            text("severity", finding.severity.as_str()),
         ],
         payload: &finding.payload,
     }
@@ -237,36 +269,42 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
 /// The same for a finding of a module in shadow, which can be told apart without being read.
 fn shadow_message(found: &Found) -> Outgoing<'_> {
     let mut message = finding_message(found);
-    message.headers.push(("mode", "shadow".to_owned()));
+    message.headers.push(text("mode", "shadow"));
     message
 }
 
-/// A dead letter as a message: the original bytes are the value, cause and origin the headers.
+/// A dead letter as a message: the original bytes are the value, cause and origin the headers. A message that was carried
+/// keeps its key and its headers, which a replay gives back to it.
 fn letter_message(letter: &DeadLetter) -> Outgoing<'_> {
     let mut headers = vec![
-        ("trailhound.reason", letter.reason.to_owned()),
-        ("trailhound.detail", letter.detail.clone()),
-        ("trailhound.topic", letter.origin.source.to_string()),
-        ("trailhound.partition", letter.origin.partition.to_string()),
-        ("trailhound.offset", letter.origin.offset.to_string()),
-        ("trailhound.entry", letter.position.entry.to_string()),
-        ("trailhound.byte", letter.position.byte.to_string()),
+        text("trailhound.reason", letter.reason),
+        text("trailhound.detail", &letter.detail),
+        text("trailhound.topic", letter.origin.source.as_ref()),
+        text("trailhound.partition", letter.origin.partition.to_string()),
+        text("trailhound.offset", letter.origin.offset.to_string()),
+        text("trailhound.entry", letter.position.entry.to_string()),
+        text("trailhound.byte", letter.position.byte.to_string()),
     ];
     if let Some(failed) = &letter.failed {
-        headers.push(("trailhound.module", failed.module.clone()));
-        headers.push(("trailhound.digest", failed.digest.clone()));
-        headers.push(("trailhound.rules", failed.rules.clone()));
+        headers.push(text("trailhound.module", &failed.module));
+        headers.push(text("trailhound.digest", &failed.digest));
+        headers.push(text("trailhound.rules", &failed.rules));
     }
-    Outgoing { key: b"", headers, payload: &letter.original }
+    let Some(carried) = &letter.carried else { return Outgoing { key: b"", headers, payload: &letter.original } };
+    let own = carried.headers.iter().map(|(name, value)| (name.as_str(), Cow::from(value)));
+    // Whatever a message says of itself, its letter says what is true.
+    headers.extend(own.filter(|(name, _)| !name.starts_with("trailhound.")));
+    Outgoing { key: &carried.key, headers, payload: &letter.original }
 }
 
 fn refused_letter(found: &Found, cause: String) -> DeadLetter {
     DeadLetter {
-        reason: "sink_refused",
+        reason: SINK_REFUSED,
         detail: cause,
         origin: found.origin.clone(),
         position: found.position,
         failed: None,
+        carried: None,
         original: found.finding.payload.clone(),
     }
 }
