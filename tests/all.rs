@@ -22,6 +22,8 @@ mod program;
 mod real_kafka;
 mod restarts;
 mod scan;
+mod siem_hec;
+mod siem_opensearch;
 mod sink_down;
 mod swaps;
 mod tidy;

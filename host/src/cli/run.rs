@@ -17,7 +17,9 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
-use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
+use crate::sink::{
+    Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, TransactionSink,
+};
 use crate::source::{Endpoint, EndpointError, FirehoseSource, KafkaSource, KafkaSourceConfig, Source, SourceError};
 use crate::swap::{Keeper, Wake};
 
@@ -35,7 +37,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     for (name, pipeline) in &config.pipelines {
         let job = match &rules {
             Some(rules) if pipeline.detect => Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() },
-            _ => Job::Carry,
+            _ => Job::Carry(pipeline.route.clone()),
         };
         let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
         let inlet = inlet(name, pipeline, &metrics, &shutdown)?;
@@ -45,9 +47,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         }
     }
     let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
-    let keep = keeper.map(|mut keeper| {
-        std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop))
-    });
+    let keep = keeper
+        .map(|keeper| std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop)));
     let keep = keep.transpose().map_err(Failure::new)?;
     health.running();
     let live = rules.map(|rules| rules.load_full());
@@ -218,6 +219,8 @@ fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transacti
             Sink::Transaction(TransactionSink::new(&config.topic, transaction))
         }
         (SinkConfig::Kafka(config, _), None) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
+        (SinkConfig::Splunk(config), _) => Sink::Splunk(Box::new(SplunkSink::new(config.clone())?)),
+        (SinkConfig::OpenSearch(config), _) => Sink::OpenSearch(Box::new(OpenSearchSink::new(config.clone())?)),
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
         (SinkConfig::Discard, _) => Sink::Discard,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::SinkConfig;
 use super::kafka::read_kafka;
+use super::opensearch::read_opensearch;
 use super::section::{Findings, Section};
+use super::splunk::read_splunk;
 use crate::kafka::Properties;
 use crate::sink::KafkaSinkConfig;
 
@@ -31,7 +33,7 @@ pub(super) enum Role {
 }
 
 /// Every target. One is named in a sink.
-const TARGETS: [&str; 3] = ["kafka", "stdout", "file"];
+const TARGETS: [&str; 6] = ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "file"];
 
 impl Role {
     fn takes(self, target: &str) -> bool {
@@ -92,6 +94,8 @@ fn name_one(targets: &[&str]) -> (String, String) {
 
 fn read_target(target: &str, mut part: Section<'_>, base: Base<'_>, findings: &mut Findings) -> Option<SinkConfig> {
     match target {
+        "splunk" => read_splunk(part, base, findings).map(SinkConfig::Splunk),
+        "opensearch" | "elasticsearch" => read_opensearch(part, base, findings).map(SinkConfig::OpenSearch),
         "stdout" => {
             part.finish(findings);
             Some(SinkConfig::Stdout)

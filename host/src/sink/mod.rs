@@ -1,7 +1,11 @@
 //! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
 
 mod file;
+mod finding;
+mod http;
 mod kafka;
+mod opensearch;
+mod splunk;
 mod stdout;
 mod transaction;
 
@@ -9,7 +13,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 pub use file::FileSink;
+pub use http::HttpConfig;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
+pub use opensearch::{Login, OpenSearchConfig, OpenSearchSink, Place};
+pub use splunk::{SplunkConfig, SplunkSink};
 pub use stdout::StdoutSink;
 pub use transaction::TransactionSink;
 
@@ -55,6 +62,10 @@ pub enum Sink {
     Kafka(Box<KafkaSink>),
     /// A Kafka topic within the worker's transaction.
     Transaction(TransactionSink),
+    /// Splunk's HTTP Event Collector.
+    Splunk(Box<SplunkSink>),
+    /// OpenSearch or Elasticsearch.
+    OpenSearch(Box<OpenSearchSink>),
     /// Standard output, one JSON text a line.
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
@@ -86,6 +97,14 @@ pub enum SinkError {
         /// The system's words.
         #[source]
         error: std::io::Error,
+    },
+    /// A target cannot be reached as it is configured: a certificate that is no certificate, say.
+    #[error("{name}: {what}")]
+    Target {
+        /// The target.
+        name: String,
+        /// What is wrong; never a secret.
+        what: String,
     },
     /// The stop's deadline passed before the target acknowledged.
     #[error("stopped before {waiting} messages for {name} were acknowledged; they will be read again")]
@@ -160,7 +179,7 @@ impl Sink {
     fn start(&mut self, wait: &mut Wait<'_>) -> Result<(), SinkError> {
         match self {
             Sink::Transaction(sink) => sink.start(wait),
-            Sink::Kafka(_) | Sink::Stdout(_) | Sink::File(_) | Sink::Discard => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -173,6 +192,8 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.deliver(messages, wait),
             Sink::Transaction(sink) => sink.deliver(messages, wait),
+            Sink::Splunk(sink) => sink.deliver(messages, wait),
+            Sink::OpenSearch(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::Discard => Ok(Vec::new()),
@@ -184,6 +205,8 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.topic(),
             Sink::Transaction(sink) => sink.topic(),
+            Sink::Splunk(sink) => sink.name(),
+            Sink::OpenSearch(sink) => sink.name(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
             Sink::Discard => "nowhere",
