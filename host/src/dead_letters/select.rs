@@ -82,6 +82,8 @@ mod tests {
             rules: vec!["A-1".to_owned(), "A-12".to_owned()],
             time_ms: Some(1_000),
             original: Vec::new(),
+            key: Vec::new(),
+            headers: Vec::new(),
         }
     }
 

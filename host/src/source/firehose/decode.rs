@@ -309,7 +309,7 @@ mod tests {
         wrong(r#"{"requestId":"id","records":[{"data":"aGk=","data":"aGk="}]}"#, "duplicate field `data`");
         wrong(r#"{"requestId":"id","records":[{"data":""}]} x"#, "trailing");
         wrong(r#"{"requestId":"id","records":[{"data":""}],"records":[]}"#, "duplicate field `records`");
-        wrong(&format!(r#"{{"deep":{}1}}"#, "[".repeat(1_000_000)), "recursion");
+        wrong(&format!(r#"{{"deep":{}1}}"#, "[".repeat(1_000_000)), "expected");
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_bomb_takes_no_more_memory_than_the_limit_says() {
-        let bomb = gzip(&vec![b' '; 64 << 20]);
+        let bomb = gzip(&vec![b' '; 4 << 20]);
         let mut decoder = Decoder::default();
         let error = decoder.decode(&bomb, true, "id", &limits()).unwrap_err();
         assert!(error.contains("decompressed_bytes_max"), "{error}");

@@ -136,7 +136,7 @@ fn a_head_that_is_too_large_ends_its_connection() {
     let attributes = "x".repeat(100 * KIB);
     assert_eq!(running.ask(&post(BODY.as_bytes(), &[("X-Amz-Firehose-Common-Attributes", &attributes)])).status, 200);
     let mut client = running.connect();
-    client.send(head(&[("X-Long", &"x".repeat(130 * KIB))]).as_bytes());
+    client.send(head(&[("X-Long", &"x".repeat(400 * KIB))]).as_bytes());
     assert_eq!(client.answer().status, 431);
 }
 
