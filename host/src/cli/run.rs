@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
-use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
+use crate::sink::{ArchiveSink, Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, SyslogSink, TransactionSink};
 use crate::source::{KafkaSource, Source, SourceError};
 use crate::swap::{Keeper, Wake};
 
@@ -192,6 +192,8 @@ fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transacti
         (SinkConfig::Kafka(config, _), None) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
+        (SinkConfig::Syslog(config), _) => Sink::Syslog(Box::new(SyslogSink::new((**config).clone())?)),
+        (SinkConfig::Archive(config), _) => Sink::Archive(ArchiveSink::open(config.clone())?),
         (SinkConfig::Discard, _) => Sink::Discard,
     })
 }

@@ -1,5 +1,6 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
+mod archive;
 mod expand;
 mod kafka;
 mod limits;
@@ -10,6 +11,7 @@ mod rules;
 mod section;
 mod sink;
 mod source;
+mod syslog;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ pub use read::{load, parse, reference};
 
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
-use crate::sink::KafkaSinkConfig;
+use crate::sink::{ArchiveConfig, KafkaSinkConfig, SyslogConfig};
 use crate::source::{BatchLimits, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
@@ -102,6 +104,10 @@ pub enum SinkConfig {
     Stdout,
     /// A file of dead letters.
     File(PathBuf),
+    /// A syslog receiver.
+    Syslog(Box<SyslogConfig>),
+    /// Rotated files.
+    Archive(ArchiveConfig),
     /// Nowhere: counting is enough.
     Discard,
 }

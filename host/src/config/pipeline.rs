@@ -101,7 +101,7 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
                 }
                 producers.push(&config.properties);
             }
-            SinkConfig::Stdout | SinkConfig::File(_) => {
+            _ => {
                 let hint = "a transaction is Kafka's: send it to a topic, or leave `delivery` out";
                 wrong.push((format!("\"exactly-once\" needs Kafka for `{name}`"), hint));
             }

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::SinkConfig;
+use super::archive::read_archive;
 use super::kafka::read_kafka;
 use super::section::{Findings, Section};
+use super::syslog::read_syslog;
 use crate::kafka::Properties;
 use crate::sink::KafkaSinkConfig;
 
@@ -31,7 +33,7 @@ pub(super) enum Role {
 }
 
 /// Every target. One is named in a sink.
-const TARGETS: [&str; 3] = ["kafka", "stdout", "file"];
+const TARGETS: [&str; 5] = ["kafka", "stdout", "file", "syslog", "archive"];
 
 impl Role {
     fn takes(self, target: &str) -> bool {
@@ -107,6 +109,8 @@ fn read_target(
             part.finish(findings);
             path.map(|path| SinkConfig::File(base.folder.join(path)))
         }
+        "syslog" => read_syslog(part, base.folder, findings).map(Box::new).map(SinkConfig::Syslog),
+        "archive" => read_archive(part, base.folder, findings).map(SinkConfig::Archive),
         _ => {
             let topic = part.required("topic", "topic = \"findings\"", findings);
             let (properties, create) = read_kafka(part, base.kafka, findings);

@@ -1,16 +1,21 @@
 //! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
 
+mod archive;
+mod facts;
 mod file;
 mod kafka;
 mod stdout;
+mod syslog;
 mod transaction;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+pub use archive::{ArchiveConfig, ArchiveSink};
 pub use file::FileSink;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
 pub use stdout::StdoutSink;
+pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
 
 use crate::counts::Counts;
@@ -59,6 +64,10 @@ pub enum Sink {
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
     File(FileSink),
+    /// A syslog receiver.
+    Syslog(Box<SyslogSink>),
+    /// Rotated files.
+    Archive(ArchiveSink),
     /// Nowhere: a scan without a dead-letter file only counts.
     Discard,
 }
@@ -86,6 +95,14 @@ pub enum SinkError {
         /// The system's words.
         #[source]
         error: std::io::Error,
+    },
+    /// A target cannot be reached as it is configured: a certificate that is no certificate, say.
+    #[error("{name}: {what}")]
+    Target {
+        /// The target.
+        name: String,
+        /// What is wrong; never a secret.
+        what: String,
     },
     /// The stop's deadline passed before the target acknowledged.
     #[error("stopped before {waiting} messages for {name} were acknowledged; they will be read again")]
@@ -160,7 +177,14 @@ impl Sink {
     fn start(&mut self, wait: &mut Wait<'_>) -> Result<(), SinkError> {
         match self {
             Sink::Transaction(sink) => sink.start(wait),
-            Sink::Kafka(_) | Sink::Stdout(_) | Sink::File(_) | Sink::Discard => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be done now and then while nothing comes.
+    fn idle(&mut self) {
+        if let Sink::Archive(sink) = self {
+            sink.idle();
         }
     }
 
@@ -175,6 +199,8 @@ impl Sink {
             Sink::Transaction(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
+            Sink::Syslog(sink) => sink.deliver(messages, wait),
+            Sink::Archive(sink) => sink.deliver(messages, wait),
             Sink::Discard => Ok(Vec::new()),
         }
     }
@@ -186,6 +212,8 @@ impl Sink {
             Sink::Transaction(sink) => sink.topic(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
+            Sink::Syslog(sink) => sink.name(),
+            Sink::Archive(sink) => sink.name(),
             Sink::Discard => "nowhere",
         }
     }
@@ -225,6 +253,11 @@ impl Delivery {
             }
         }
         self.bury(&output.dead_letters, &mut wait)
+    }
+
+    /// What is to be done now and then while nothing comes.
+    pub fn idle(&mut self) {
+        self.findings.idle();
     }
 
     /// Delivers messages that are carried; see [`Sink::deliver`].
