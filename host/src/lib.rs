@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod record;
 pub mod rules;
+pub mod secret;
 pub mod shutdown;
 pub mod sink;
 pub mod source;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::batch::Batch;
-use crate::carry::carry;
+use crate::carry::{Route, carry};
 use crate::counts::Counts;
 use crate::detect::{DetectLimits, Detector};
 use crate::kafka::TransactionError;
@@ -37,34 +37,34 @@ pub enum Job {
         /// Limits of reading, of rules and of findings.
         limits: DetectLimits,
     },
-    /// They are delivered as they are.
-    Carry,
+    /// They are delivered as they are, without what is left out.
+    Carry(Route),
 }
 
 /// The job as one worker does it.
 enum Work<'a> {
     Detect(&'a ArcSwap<RuleSet>, Box<Detector>),
-    Carry,
+    Carry(&'a Route),
 }
 
 /// One batch's turn: it meets exactly one rule set and one time, however often it is done again.
 enum Turn<'a> {
     Detect { rules: Guard<Arc<RuleSet>>, detector: &'a mut Detector, now_ms: i64 },
-    Carry,
+    Carry(&'a Route),
 }
 
 impl Work<'_> {
     fn of(job: &Job) -> Work<'_> {
         match job {
             Job::Detect { rules, limits } => Work::Detect(rules, Box::new(Detector::new(limits.clone()))),
-            Job::Carry => Work::Carry,
+            Job::Carry(route) => Work::Carry(route),
         }
     }
 
     fn turn(&mut self) -> Turn<'_> {
         match self {
             Work::Detect(rules, detector) => Turn::Detect { rules: rules.load(), detector, now_ms: now_ms() },
-            Work::Carry => Turn::Carry,
+            Work::Carry(route) => Turn::Carry(route),
         }
     }
 }
@@ -142,11 +142,14 @@ fn attempt(
     source: &mut Source,
     delivery: &mut Delivery,
 ) -> Result<Counts, PipelineError> {
-    let Turn::Detect { rules, detector, now_ms } = turn else {
-        let counts = carry(batch, delivery, &mut pipeline.wait(source))?;
-        source.commit(batch, &pipeline.shutdown)?;
-        pipeline.metrics.in_hand(None);
-        return Ok(counts);
+    let (rules, detector, now_ms) = match turn {
+        Turn::Detect { rules, detector, now_ms } => (rules, detector, now_ms),
+        Turn::Carry(route) => {
+            let counts = carry(route, batch, delivery, &mut pipeline.wait(source))?;
+            source.commit(batch, &pipeline.shutdown)?;
+            pipeline.metrics.in_hand(None);
+            return Ok(counts);
+        }
     };
     let (mut refused, mut appended) = (Counts::default(), Vec::new());
     let mut counts = detector.detect(rules, batch, *now_ms, &mut |output| {

@@ -17,7 +17,10 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
-use crate::sink::{ArchiveSink, Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, SyslogSink, TransactionSink};
+use crate::sink::{
+    ArchiveSink, Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, SyslogSink,
+    TransactionSink,
+};
 use crate::source::{KafkaSource, Source, SourceError};
 use crate::swap::{Keeper, Wake};
 
@@ -37,7 +40,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
             Some(rules) if pipeline.detect => {
                 Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() }
             }
-            _ => Job::Carry,
+            _ => Job::Carry(pipeline.route.clone()),
         };
         let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
         for number in 0..pipeline.workers {
@@ -190,6 +193,8 @@ fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transacti
             Sink::Transaction(TransactionSink::new(&config.topic, transaction))
         }
         (SinkConfig::Kafka(config, _), None) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
+        (SinkConfig::Splunk(config), _) => Sink::Splunk(Box::new(SplunkSink::new(config.clone())?)),
+        (SinkConfig::OpenSearch(config), _) => Sink::OpenSearch(Box::new(OpenSearchSink::new(config.clone())?)),
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
         (SinkConfig::Syslog(config), _) => Sink::Syslog(Box::new(SyslogSink::new((**config).clone())?)),

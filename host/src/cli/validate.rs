@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::{Failure, print};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SinkConfig};
 use crate::kafka::{self, KafkaError, Topic};
 use crate::metrics::Metrics;
 use crate::rules::Engine;
+use crate::sink::{OpenSearchSink, SplunkSink};
 use crate::swap::{self, Keeper, StartError};
 
 pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
@@ -17,10 +18,37 @@ pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
             return Err(unusable(&mistakes));
         }
     }
+    let answers = check_targets(&config, connect)?;
     let rules = if config.detects() { prove(&mut config, connect)? } else { String::new() };
     let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
     let answer = if connect { "; brokers and topics answer" } else { "" };
-    print(format_args!("{}: valid: pipelines {}{rules}{answer}", file.display(), names.join(", ")))
+    print(format_args!("{}: valid: pipelines {}{rules}{answer}{answers}", file.display(), names.join(", ")))
+}
+
+/// Makes the clients of all targets beyond Kafka, and with `connect` asks each. Gives what they said.
+fn check_targets(config: &Config, connect: bool) -> Result<String, Failure> {
+    let (mut said, mut wrong) = (String::new(), Vec::new());
+    for (name, pipeline) in &config.pipelines {
+        let answer = match &pipeline.sink {
+            SinkConfig::Splunk(config) => {
+                SplunkSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
+            }
+            SinkConfig::OpenSearch(config) => {
+                OpenSearchSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
+            }
+            _ => continue,
+        };
+        match answer {
+            Err(error) => wrong.push(format!("pipelines.{name}.sink: {error}")),
+            Ok((_, None)) => {}
+            Ok((url, Some(Ok(answer)))) => said.push_str(&format!("; {url} answers {answer}")),
+            Ok((url, Some(Err(answer)))) => {
+                let hint = "check the address, the login and the certificates; a running forwarder would wait";
+                wrong.push(format!("pipelines.{name}.sink: {url}: {answer}\nhint: {hint}"));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(said) } else { Err(Failure::new(wrong.join("\n\n"))) }
 }
 
 /// Loads and proves the modules, and says how many there are.

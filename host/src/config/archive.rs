@@ -1,13 +1,13 @@
 //! The keys of `sink.archive`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::section::{Findings, Section};
+use super::sink::Base;
 use crate::sink::ArchiveConfig;
 
 /// Reads an archive.
-pub(super) fn read_archive(mut part: Section<'_>, folder: &Path, findings: &mut Findings) -> Option<ArchiveConfig> {
+pub(super) fn read_archive(mut part: Section<'_>, base: Base<'_>, findings: &mut Findings) -> Option<ArchiveConfig> {
     let mut config = ArchiveConfig::default();
     let directory = part.required("directory", "directory = \"findings\"", findings);
     part.number("file_bytes_max", &mut config.file_bytes_max, [1 << 10, 16 << 30], findings);
@@ -18,6 +18,6 @@ pub(super) fn read_archive(mut part: Section<'_>, folder: &Path, findings: &mut 
     part.number("retry_ms_max", &mut ms, [100, 600_000], findings);
     config.retry_max = Duration::from_millis(ms);
     part.finish(findings);
-    config.folder = folder.join(directory?);
+    config.folder = base.folder.join(directory?);
     Some(config)
 }

@@ -1,16 +1,20 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
 mod archive;
+mod carry;
 mod expand;
+mod http;
 mod kafka;
 mod limits;
 mod mistake;
+mod opensearch;
 mod pipeline;
 mod read;
 mod rules;
 mod section;
 mod sink;
 mod source;
+mod splunk;
 mod syslog;
 
 use std::collections::BTreeMap;
@@ -21,9 +25,10 @@ use std::time::Duration;
 pub use mistake::{Mistake, Mistakes};
 pub use read::{load, parse, reference};
 
+use crate::carry::Route;
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
-use crate::sink::{ArchiveConfig, KafkaSinkConfig, SyslogConfig};
+use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig};
 use crate::source::{BatchLimits, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
@@ -76,6 +81,8 @@ pub struct PipelineConfig {
     pub exactly_once: bool,
     /// Whether rules run over the messages. They are carried as they are otherwise.
     pub detect: bool,
+    /// What is left out where messages are carried.
+    pub route: Route,
     /// Where messages come from.
     pub source: SourceConfig,
     /// Where findings go, or what is carried.
@@ -100,6 +107,10 @@ pub enum SourceConfig {
 pub enum SinkConfig {
     /// A Kafka topic, and whether and how it is created.
     Kafka(KafkaSinkConfig, Option<Create>),
+    /// Splunk's HTTP Event Collector.
+    Splunk(SplunkConfig),
+    /// OpenSearch or Elasticsearch.
+    OpenSearch(OpenSearchConfig),
     /// Standard output.
     Stdout,
     /// A file of dead letters.

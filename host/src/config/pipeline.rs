@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::carry::{read_filter, read_redact};
 use super::section::{Findings, Section};
 use super::sink::{Base, Role, read_sink};
 use super::source::read_source;
 use super::{PipelineConfig, SinkConfig, SourceConfig};
+use crate::carry::Route;
 use crate::kafka::Properties;
 use crate::source::BatchLimits;
 
@@ -27,6 +29,14 @@ pub(super) fn read_pipeline(
     let base = Base { kafka, folder };
     let role = if detect { Role::Findings } else { Role::Carried };
     let sink = read_sink(section.section("sink", findings), base, role, findings);
+    for (part, what) in [("filter", "leaves nothing out of detection"), ("redact", "takes nothing out of detection")] {
+        if detect && section.has(part) {
+            let hint = "give it to the pipeline that carries findings on, or leave `detect` out";
+            findings.wrong(section.span_of(part).as_ref(), &section.key(part), what, hint);
+        }
+    }
+    let filter = read_filter(section.section("filter", findings), findings);
+    let redact = read_redact(section.section("redact", findings), findings);
     let shadow = section.section("shadow", findings);
     let has_shadow = shadow.is_present();
     if has_shadow && !detect {
@@ -62,6 +72,7 @@ pub(super) fn read_pipeline(
         workers,
         exactly_once,
         detect,
+        route: Route { filter: filter?, redact: redact? },
         source: source?,
         sink: sink?,
         shadow: shadow?,
@@ -101,7 +112,11 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
                 }
                 producers.push(&config.properties);
             }
-            _ => {
+            SinkConfig::Splunk(_) | SinkConfig::OpenSearch(_) | SinkConfig::Syslog(_) | SinkConfig::Archive(_) => {
+                let hint = "leave `delivery` out: a finding that comes again has the same id";
+                wrong.push((format!("\"exactly-once\" needs Kafka for `{name}`"), hint));
+            }
+            SinkConfig::Stdout | SinkConfig::File(_) => {
                 let hint = "a transaction is Kafka's: send it to a topic, or leave `delivery` out";
                 wrong.push((format!("\"exactly-once\" needs Kafka for `{name}`"), hint));
             }

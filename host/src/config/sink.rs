@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::SinkConfig;
 use super::archive::read_archive;
 use super::kafka::read_kafka;
+use super::opensearch::read_opensearch;
 use super::section::{Findings, Section};
+use super::splunk::read_splunk;
 use super::syslog::read_syslog;
 use crate::kafka::Properties;
 use crate::sink::KafkaSinkConfig;
@@ -33,7 +35,8 @@ pub(super) enum Role {
 }
 
 /// Every target. One is named in a sink.
-const TARGETS: [&str; 5] = ["kafka", "stdout", "file", "syslog", "archive"];
+const TARGETS: [&str; 8] =
+    ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "syslog", "archive", "file"];
 
 impl Role {
     fn takes(self, target: &str) -> bool {
@@ -100,6 +103,8 @@ fn read_target(
     findings: &mut Findings,
 ) -> Option<SinkConfig> {
     match target {
+        "splunk" => read_splunk(part, base, findings).map(SinkConfig::Splunk),
+        "opensearch" | "elasticsearch" => read_opensearch(part, base, findings).map(SinkConfig::OpenSearch),
         "stdout" => {
             part.finish(findings);
             Some(SinkConfig::Stdout)
@@ -109,8 +114,8 @@ fn read_target(
             part.finish(findings);
             path.map(|path| SinkConfig::File(base.folder.join(path)))
         }
-        "syslog" => read_syslog(part, base.folder, findings).map(Box::new).map(SinkConfig::Syslog),
-        "archive" => read_archive(part, base.folder, findings).map(SinkConfig::Archive),
+        "syslog" => read_syslog(part, base, findings).map(Box::new).map(SinkConfig::Syslog),
+        "archive" => read_archive(part, base, findings).map(SinkConfig::Archive),
         _ => {
             let topic = part.required("topic", "topic = \"findings\"", findings);
             let (properties, create) = read_kafka(part, base.kafka, findings);

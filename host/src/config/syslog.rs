@@ -1,9 +1,10 @@
 //! The keys of `sink.syslog`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::section::{Findings, Section};
+use super::sink::Base;
 use crate::sink::{Confirm, Form, SyslogConfig, SyslogTls};
 
 /// Facilities and their numbers (RFC 5424, section 6.2.1), the default first. Those of a system's own parts are left out.
@@ -25,10 +26,10 @@ const FACILITIES: [(&str, u8); 14] = [
 ];
 
 /// Reads a receiver.
-pub(super) fn read_syslog(mut part: Section<'_>, folder: &Path, findings: &mut Findings) -> Option<SyslogConfig> {
+pub(super) fn read_syslog(mut part: Section<'_>, base: Base<'_>, findings: &mut Findings) -> Option<SyslogConfig> {
     let mut config = SyslogConfig::default();
     let address = read_address(&mut part, findings);
-    config.tls = read_tls(&mut part, folder, findings);
+    config.tls = read_tls(&mut part, base.folder, findings);
     config.form = match part.one_of("form", ["ocsf", "structured-data", "cef"], findings) {
         "cef" => Form::Cef,
         "structured-data" => Form::StructuredData,
@@ -79,9 +80,9 @@ fn read_address(part: &mut Section<'_>, findings: &mut Findings) -> Option<Strin
 /// None for plain TCP.
 fn read_tls(part: &mut Section<'_>, folder: &Path, findings: &mut Findings) -> Option<SyslogTls> {
     let protocol = part.one_of("protocol", ["tls", "tcp"], findings);
-    let [ca_file, certificate, key] = ["ca_file", "certificate_file", "key_file"]
-        .map(|name| part.optional(name, findings).map(|path| folder.join(PathBuf::from(path))));
-    let names = ["ca_file", "certificate_file", "key_file"];
+    let [ca_file, certificate, key] = ["ca_file", "client_certificate_file", "client_key_file"]
+        .map(|name| part.optional(name, findings).map(|path| folder.join(path)));
+    let names = ["ca_file", "client_certificate_file", "client_key_file"];
     if protocol == "tcp" {
         for name in names.into_iter().filter(|name| part.has(name)) {
             let hint = "leave it out, or say protocol = \"tls\"";

@@ -3,7 +3,11 @@
 mod archive;
 mod facts;
 mod file;
+mod finding;
+mod http;
 mod kafka;
+mod opensearch;
+mod splunk;
 mod stdout;
 mod syslog;
 mod transaction;
@@ -13,7 +17,10 @@ use std::time::Duration;
 
 pub use archive::{ArchiveConfig, ArchiveSink};
 pub use file::FileSink;
+pub use http::HttpConfig;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
+pub use opensearch::{Login, OpenSearchConfig, OpenSearchSink, Place};
+pub use splunk::{SplunkConfig, SplunkSink};
 pub use stdout::StdoutSink;
 pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
@@ -60,6 +67,10 @@ pub enum Sink {
     Kafka(Box<KafkaSink>),
     /// A Kafka topic within the worker's transaction.
     Transaction(TransactionSink),
+    /// Splunk's HTTP Event Collector.
+    Splunk(Box<SplunkSink>),
+    /// OpenSearch or Elasticsearch.
+    OpenSearch(Box<OpenSearchSink>),
     /// Standard output, one JSON text a line.
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
@@ -197,6 +208,8 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.deliver(messages, wait),
             Sink::Transaction(sink) => sink.deliver(messages, wait),
+            Sink::Splunk(sink) => sink.deliver(messages, wait),
+            Sink::OpenSearch(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::Syslog(sink) => sink.deliver(messages, wait),
@@ -210,6 +223,8 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.topic(),
             Sink::Transaction(sink) => sink.topic(),
+            Sink::Splunk(sink) => sink.name(),
+            Sink::OpenSearch(sink) => sink.name(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
             Sink::Syslog(sink) => sink.name(),

@@ -7,15 +7,15 @@
 
 mod part;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::de::IgnoredAny;
 
+use super::finding::is_json;
+use super::http::{Courier, Parcels, Verdict};
 use super::{Outgoing, Refused, SinkError, Wait};
 use part::{Part, recover};
 
@@ -46,18 +46,20 @@ impl Default for ArchiveConfig {
 /// The pause after a first failure; doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 
-/// Failures in a row after which the disk counts as down.
-const FAILURES_IN_ROW_MAX: u32 = 5;
-
 /// An archive, owned by one worker.
 #[derive(Debug)]
 pub struct ArchiveSink {
+    files: Files,
+    courier: Courier,
+}
+
+/// The files of a worker, one after the other.
+#[derive(Debug)]
+struct Files {
     config: ArchiveConfig,
     name: String,
     /// The file that is written; None before the first delivery, and after a rotation.
     part: Option<Part>,
-    /// Deliveries in a row that failed.
-    failures: u32,
 }
 
 impl ArchiveSink {
@@ -69,12 +71,13 @@ impl ArchiveSink {
         for path in recover(&config.folder).map_err(failed)? {
             tracing::info!(file = %path.display(), "completed a file that a worker had left");
         }
-        Ok(ArchiveSink { config, name, part: None, failures: 0 })
+        let courier = Courier::to(name.clone(), (RETRY_MIN.min(config.retry_max), config.retry_max));
+        Ok(ArchiveSink { files: Files { config, name, part: None }, courier })
     }
 
     /// The folder.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.files.name
     }
 
     /// See [`super::Sink::deliver`].
@@ -83,33 +86,29 @@ impl ArchiveSink {
         messages: &[Outgoing<'_>],
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
-        let mut refused = Vec::new();
-        let member = member(messages, &mut refused).map_err(|error| self.failed(error))?;
-        let waiting = messages.len() - refused.len();
-        while waiting > 0 {
-            let Err(error) = self.append(&member) else {
-                if std::mem::take(&mut self.failures) >= FAILURES_IN_ROW_MAX {
-                    tracing::info!(target = self.name, "the folder takes messages again");
-                    wait.metrics.target_down(false);
-                }
-                break;
-            };
-            wait.metrics.retried(waiting);
-            let pause = self.fails(&error, waiting, wait);
-            if !wait.pause(pause) {
-                return Err(SinkError::Stopped { name: self.name.clone(), waiting });
-            }
+        let Self { files, courier } = self;
+        let mut parcels = Parcels::default();
+        for message in messages {
+            parcels.push(|to| line(message.payload, to));
         }
-        Ok(refused)
+        courier.deliver(parcels, wait, |parcels, piece, _| {
+            let appended = member(&parcels.body(piece)).and_then(|member| files.append(&member));
+            Ok(match appended {
+                Ok(()) => Verdict::Accepted,
+                Err(error) => Verdict::Again { after: None, cause: format!("cannot be written: {error}") },
+            })
+        })
     }
 
     /// Completes a file that has become old while nothing came.
     pub(super) fn idle(&mut self) {
-        if let Err(error) = self.rotate_when_due(0) {
-            tracing::warn!(target = self.name, "a file that is old enough cannot be completed yet: {error}");
+        if let Err(error) = self.files.rotate_when_due(0) {
+            tracing::warn!(target = self.files.name, "a file that is old enough cannot be completed yet: {error}");
         }
     }
+}
 
+impl Files {
     fn append(&mut self, member: &[u8]) -> io::Result<()> {
         self.rotate_when_due(member.len() as u64)?;
         let part = match &mut self.part {
@@ -143,27 +142,9 @@ impl ArchiveSink {
         self.part = None;
         Ok(())
     }
-
-    /// Notes a failure, says so, and gives the pause before the next attempt.
-    fn fails(&mut self, error: &io::Error, waiting: usize, wait: &Wait<'_>) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let full = RETRY_MIN.saturating_mul(1 << (self.failures - 1).min(20)).min(self.config.retry_max);
-        let half = u64::try_from((full / 2).as_millis()).unwrap_or_default();
-        let retry_ms = half + RandomState::new().build_hasher().finish() % (half + 1);
-        if self.failures == FAILURES_IN_ROW_MAX {
-            wait.metrics.target_down(true);
-        }
-        // Somebody must act: a disk does not empty itself.
-        tracing::error!(target = self.name, waiting, retry_ms, "not delivered yet: cannot be written: {error}");
-        Duration::from_millis(retry_ms)
-    }
-
-    fn failed(&self, error: io::Error) -> SinkError {
-        SinkError::Write { name: self.name.clone(), error }
-    }
 }
 
-impl Drop for ArchiveSink {
+impl Drop for Files {
     /// A worker that ends completes its file.
     fn drop(&mut self) {
         if let Some(Err(error)) = self.part.as_ref().map(Part::complete) {
@@ -172,26 +153,19 @@ impl Drop for ArchiveSink {
     }
 }
 
-/// All messages as one gzip member. What is no JSON is refused: it would not be a line.
-fn member(messages: &[Outgoing<'_>], refused: &mut Vec<Refused>) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    for (index, message) in messages.iter().enumerate() {
-        if let Err(error) = serde_json::from_slice::<IgnoredAny>(message.payload) {
-            refused.push(Refused { index, cause: format!("it is no JSON: {error}") });
-            continue;
-        }
-        // A line break in valid JSON stands between values, where a space is as good.
-        for piece in message.payload.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
-            match piece.split_last() {
-                Some((b'\n' | b'\r', piece)) => {
-                    encoder.write_all(piece)?;
-                    encoder.write_all(b" ")?;
-                }
-                _ => encoder.write_all(piece)?,
-            }
-        }
-        encoder.write_all(b"\n")?;
-    }
+/// Appends a message as a line. What is no JSON would be none.
+fn line(payload: &[u8], to: &mut Vec<u8>) -> Result<(), String> {
+    is_json(payload)?;
+    // A line break in valid JSON stands between values, where a space is as good.
+    to.extend(payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    to.push(b'\n');
+    Ok(())
+}
+
+/// Lines as a gzip member.
+fn member(lines: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(lines.len() / 4), Compression::default());
+    encoder.write_all(lines)?;
     encoder.finish()
 }
 

@@ -50,14 +50,15 @@ fn lines(file: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// A member of these messages, and the places of those that are refused.
 fn of(payloads: &[&str]) -> (Vec<u8>, Vec<usize>) {
-    let messages: Vec<Outgoing<'_>> = payloads
-        .iter()
-        .map(|payload| Outgoing { key: b"", headers: Vec::new(), payload: payload.as_bytes() })
-        .collect();
-    let mut refused = Vec::new();
-    let member = member(&messages, &mut refused).unwrap();
-    (member, refused.into_iter().map(|refused| refused.index).collect())
+    let mut parcels = Parcels::default();
+    for payload in payloads {
+        parcels.push(|to| line(payload.as_bytes(), to));
+    }
+    let refused = parcels.refused.iter().map(|refused| refused.index).collect();
+    let pieces = parcels.pieces(usize::MAX);
+    (member(&parcels.body(&pieces.concat())).unwrap(), refused)
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_message_is_a_line_and_what_is_no_json_is_refused() {
     let (member, refused) = of(&["{\"a\":1}", "{", "{\r\n \"b\":\n2}\n", "", "\"x\"\n\"y\""]);
     assert_eq!(refused, [1, 3, 4]);
     let mut sink = folder.sink(1 << 20);
-    sink.append(&member).unwrap();
+    sink.files.append(&member).unwrap();
     assert!(folder.lines().is_empty(), "not complete");
     drop(sink);
     assert_eq!(folder.lines(), ["{   \"b\": 2} ", "{\"a\":1}"]);
@@ -79,13 +80,13 @@ fn a_file_is_complete_before_it_is_too_large() {
     let (member, _) = of(&["{}"]);
     let mut sink = folder.sink(2 * member.len() as u64);
     for _ in 0..5 {
-        sink.append(&member).unwrap();
+        sink.files.append(&member).unwrap();
     }
     assert_eq!(folder.files(".ndjson.gz").len(), 2);
     // One delivery alone may exceed it, in a file of its own.
     let (large, _) = of(&[&format!("\"{}\"", (0..4_000).map(|n: u32| n.pow(3).to_string()).collect::<String>())]);
-    sink.append(&large).unwrap();
-    sink.append(&member).unwrap();
+    sink.files.append(&large).unwrap();
+    sink.files.append(&member).unwrap();
     drop(sink);
     let sizes: Vec<usize> = folder.files(".ndjson.gz").iter().map(|file| lines(file).len()).collect();
     assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (5, 7), "{sizes:?}");
@@ -96,10 +97,10 @@ fn a_file_that_is_old_is_complete_while_nothing_comes() {
     let folder = Folder::new("age");
     let mut sink = folder.sink(1 << 20);
     let (member, _) = of(&["{}"]);
-    sink.append(&member).unwrap();
+    sink.files.append(&member).unwrap();
     sink.idle();
     assert_eq!(folder.lines().len(), 0);
-    sink.config.file_age_max = Duration::ZERO;
+    sink.files.config.file_age_max = Duration::ZERO;
     sink.idle();
     assert_eq!(folder.lines().len(), 1);
     sink.idle();
@@ -131,11 +132,11 @@ fn what_somebody_writes_is_left_alone() {
     fs::write(folder.0.join("another.part"), "x").unwrap();
     let (member, _) = of(&["1"]);
     let mut one = folder.sink(1 << 20);
-    one.append(&member).unwrap();
+    one.files.append(&member).unwrap();
     let mut other = folder.sink(1 << 20);
     assert!(folder.lines().is_empty());
-    other.append(&member).unwrap();
-    one.append(&member).unwrap();
+    other.files.append(&member).unwrap();
+    one.files.append(&member).unwrap();
     drop((one, other));
     assert_eq!(folder.lines(), ["1", "1", "1"]);
     assert_eq!(folder.files(".part").len(), 1, "not ours");
@@ -146,22 +147,22 @@ fn a_write_that_fails_is_cut_back_and_tried_again() {
     let folder = Folder::new("failing");
     let (member, _) = of(&["1"]);
     let mut sink = folder.sink(1 << 20);
-    sink.append(&member).unwrap();
+    sink.files.append(&member).unwrap();
     // As if the disk had taken half of a member.
     let path = folder.files(".part").remove(0);
     let mut file = OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(&member[..5]).unwrap();
-    let part = sink.part.as_mut().unwrap();
+    let part = sink.files.part.as_mut().unwrap();
     part.cut_back().unwrap();
-    sink.append(&member).unwrap();
+    sink.files.append(&member).unwrap();
     drop(sink);
     assert_eq!(folder.lines(), ["1", "1"]);
     // A folder that is gone comes back.
     let mut sink = folder.sink(1 << 20);
     fs::rename(&folder.0, folder.0.with_extension("away")).unwrap();
-    assert!(sink.append(&member).is_err());
+    assert!(sink.files.append(&member).is_err());
     fs::rename(folder.0.with_extension("away"), &folder.0).unwrap();
-    sink.append(&member).unwrap();
+    sink.files.append(&member).unwrap();
     drop(sink);
     assert_eq!(folder.lines().len(), 3);
 }

@@ -14,10 +14,10 @@ mod cef;
 mod link;
 mod message;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::http::{Courier, Parcels, Verdict};
 use super::{Outgoing, Refused, SinkError, Wait};
 use link::{Link, Network};
 
@@ -98,17 +98,13 @@ impl Default for SyslogConfig {
 /// The pause after a first failure; doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 
-/// Failures in a row after which the receiver counts as down.
-const FAILURES_IN_ROW_MAX: u32 = 5;
-
 /// A receiver, owned by one worker.
 pub struct SyslogSink {
     config: SyslogConfig,
     network: Network,
     /// The connection that stays between deliveries.
     link: Option<Link>,
-    /// Deliveries in a row that failed.
-    failures: u32,
+    courier: Courier,
 }
 
 impl SyslogSink {
@@ -116,7 +112,8 @@ impl SyslogSink {
     pub fn new(config: SyslogConfig) -> Result<SyslogSink, SinkError> {
         let failed = |what| SinkError::Target { name: config.address.clone(), what };
         let network = Network::new(&config).map_err(failed)?;
-        Ok(SyslogSink { config, network, link: None, failures: 0 })
+        let courier = Courier::to(config.address.clone(), (RETRY_MIN.min(config.retry_max), config.retry_max));
+        Ok(SyslogSink { config, network, link: None, courier })
     }
 
     /// The receiver's address.
@@ -130,54 +127,15 @@ impl SyslogSink {
         messages: &[Outgoing<'_>],
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
-        let (mut bytes, mut refused) = (Vec::new(), Vec::new());
-        for (index, message) in messages.iter().enumerate() {
-            if let Err(cause) = message::encode(&self.config, message.payload, &mut bytes) {
-                refused.push(Refused { index, cause });
-            }
+        let Self { config, network, link, courier } = self;
+        let mut parcels = Parcels::default();
+        for message in messages {
+            parcels.push(|to| message::encode(config, message.payload, to));
         }
-        let waiting = messages.len() - refused.len();
-        while waiting > 0 {
-            let stopped = || SinkError::Stopped { name: self.config.address.clone(), waiting };
-            let attempt = self.network.send(&self.config, &mut self.link, &bytes, wait).ok_or_else(stopped)?;
-            match attempt {
-                Ok(()) => {
-                    self.works(wait);
-                    break;
-                }
-                Err(cause) => {
-                    wait.metrics.retried(waiting);
-                    let pause = self.fails(&cause, waiting, wait);
-                    if !wait.pause(pause) {
-                        return Err(SinkError::Stopped { name: self.config.address.clone(), waiting });
-                    }
-                }
-            }
-        }
-        Ok(refused)
-    }
-
-    fn works(&mut self, wait: &Wait<'_>) {
-        if self.failures >= FAILURES_IN_ROW_MAX {
-            tracing::info!(target = self.config.address, "the receiver takes messages again");
-            wait.metrics.target_down(false);
-        }
-        self.failures = 0;
-    }
-
-    /// Notes a failure, says so, and gives the pause before the next attempt.
-    fn fails(&mut self, cause: &str, waiting: usize, wait: &Wait<'_>) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let full = RETRY_MIN.saturating_mul(1 << (self.failures - 1).min(20)).min(self.config.retry_max);
-        // Between a half and the whole, by chance: workers must not fall upon a receiver that comes back in step.
-        let half = u64::try_from((full / 2).as_millis()).unwrap_or_default();
-        let retry_ms = half + RandomState::new().build_hasher().finish() % (half + 1);
-        if self.failures == FAILURES_IN_ROW_MAX {
-            wait.metrics.target_down(true);
-            tracing::error!(target = self.config.address, waiting, retry_ms, "the receiver counts as down: {cause}");
-        } else {
-            tracing::warn!(target = self.config.address, waiting, retry_ms, "not delivered yet: {cause}");
-        }
-        Duration::from_millis(retry_ms)
+        courier.deliver(parcels, wait, |parcels, piece, wait| {
+            let stopped = || SinkError::Stopped { name: config.address.clone(), waiting: piece.len() };
+            let sent = network.send(config, link, &parcels.body(piece), wait).ok_or_else(stopped)?;
+            Ok(sent.map_or_else(|cause| Verdict::Again { after: None, cause }, |()| Verdict::Accepted))
+        })
     }
 }
