@@ -8,12 +8,14 @@ mod hec;
 mod opensearch;
 mod rsyslog;
 mod stub;
+mod supply;
 mod tls;
 
 pub use hec::{Hec, HecOptions, TOKEN};
 pub use opensearch::OpenSearch;
-pub use rsyslog::{Rsyslog, RsyslogTls};
+pub use rsyslog::{Rsyslog, RsyslogTls, Writes};
 pub use stub::{Reply, Request, Stub};
+pub use supply::{Finding, Forward};
 pub use tls::{Authority, Certificate};
 
 use std::path::PathBuf;

@@ -143,6 +143,23 @@ impl Trailhound {
         }
         let port = free_port();
         let file = folder.write("pipeline.toml", config.toml(port, &rules));
+        Trailhound::run(folder, port, &file, wrap)
+    }
+
+    /// Starts the program with a `pipeline.toml` of this text, which has no `[admin]` and no key above its first table, and
+    /// does not wait for anything. There are no rules.
+    pub fn start_text(text: &str) -> Trailhound {
+        Trailhound::start_text_in(text, |program| program)
+    }
+
+    /// The same, with the command that starts it put into another one.
+    pub fn start_text_in(text: &str, wrap: impl FnOnce(Command) -> Command) -> Trailhound {
+        let (folder, port) = (Folder::new("program"), free_port());
+        let file = folder.write("pipeline.toml", format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n{text}"));
+        Trailhound::run(folder, port, &file, wrap)
+    }
+
+    fn run(folder: Folder, port: u16, file: &Path, wrap: impl FnOnce(Command) -> Command) -> Trailhound {
         let mut command = Command::new(binary());
         command.args(["run", "--config"]).arg(file).current_dir(folder.path());
         let mut command = wrap(command);
@@ -270,13 +287,19 @@ impl Trailhound {
         self.summary()
     }
 
-    /// The summary that it has printed at its end.
+    /// The summary that it has printed at its end, of the pipeline `detect`.
     #[track_caller]
     pub fn summary(&self) -> Summary {
+        self.summary_of("detect")
+    }
+
+    /// The summary that it has printed at its end, of one pipeline.
+    #[track_caller]
+    pub fn summary_of(&self, pipeline: &str) -> Summary {
         let stdout = self.child.stdout();
         assert_eq!(stdout.lines().count(), 1, "one line on standard output: {stdout:?}");
         let line: Value = serde_json::from_str(&stdout).expect("a summary in JSON");
-        Summary(line["pipelines"]["detect"].clone())
+        Summary(line["pipelines"][pipeline].clone())
     }
 
     /// What it has logged.
@@ -323,7 +346,8 @@ impl Summary {
 
     /// Whether every entry is accounted for.
     pub fn balanced(&self) -> bool {
-        self.count("received") == self.count("evaluated") + self.count("skipped") + self.count("dead_lettered")
+        let parts = ["evaluated", "forwarded", "skipped", "dead_lettered"];
+        self.count("received") == parts.iter().map(|part| self.count(part)).sum::<u64>()
     }
 
     /// Checks that every entry is accounted for.

@@ -19,7 +19,7 @@ use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{
     ArchiveSink, Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, SyslogSink,
-    TransactionSink,
+    TransactionSink, WebhookSink,
 };
 use crate::source::{KafkaSource, Source, SourceError};
 use crate::swap::{Keeper, Wake};
@@ -198,6 +198,7 @@ fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transacti
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
         (SinkConfig::Syslog(config), _) => Sink::Syslog(Box::new(SyslogSink::new((**config).clone())?)),
+        (SinkConfig::Webhook(config), _) => Sink::Webhook(Box::new(WebhookSink::new((**config).clone())?)),
         (SinkConfig::Archive(config), _) => Sink::Archive(ArchiveSink::open(config.clone())?),
         (SinkConfig::Discard, _) => Sink::Discard,
     })

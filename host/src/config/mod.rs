@@ -16,6 +16,7 @@ mod sink;
 mod source;
 mod splunk;
 mod syslog;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ pub use read::{load, parse, reference};
 use crate::carry::Route;
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
-use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig};
+use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig, WebhookConfig};
 use crate::source::{BatchLimits, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
@@ -117,6 +118,8 @@ pub enum SinkConfig {
     File(PathBuf),
     /// A syslog receiver.
     Syslog(Box<SyslogConfig>),
+    /// A webhook.
+    Webhook(Box<WebhookConfig>),
     /// Rotated files.
     Archive(ArchiveConfig),
     /// Nowhere: counting is enough.

@@ -9,6 +9,7 @@ use super::opensearch::read_opensearch;
 use super::section::{Findings, Section};
 use super::splunk::read_splunk;
 use super::syslog::read_syslog;
+use super::webhook::read_webhook;
 use crate::kafka::Properties;
 use crate::sink::KafkaSinkConfig;
 
@@ -35,8 +36,8 @@ pub(super) enum Role {
 }
 
 /// Every target. One is named in a sink.
-const TARGETS: [&str; 8] =
-    ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "syslog", "archive", "file"];
+const TARGETS: [&str; 9] =
+    ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "syslog", "webhook", "archive", "file"];
 
 impl Role {
     fn takes(self, target: &str) -> bool {
@@ -115,6 +116,7 @@ fn read_target(
             path.map(|path| SinkConfig::File(base.folder.join(path)))
         }
         "syslog" => read_syslog(part, base, findings).map(Box::new).map(SinkConfig::Syslog),
+        "webhook" => read_webhook(part, base, findings).map(Box::new).map(SinkConfig::Webhook),
         "archive" => read_archive(part, base, findings).map(SinkConfig::Archive),
         _ => {
             let topic = part.required("topic", "topic = \"findings\"", findings);

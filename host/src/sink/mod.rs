@@ -11,6 +11,7 @@ mod splunk;
 mod stdout;
 mod syslog;
 mod transaction;
+mod webhook;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use splunk::{SplunkConfig, SplunkSink};
 pub use stdout::StdoutSink;
 pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
+pub use webhook::{WebhookConfig, WebhookForm, WebhookSink};
 
 use crate::counts::Counts;
 use crate::dead_letters::SINK_REFUSED;
@@ -77,6 +79,8 @@ pub enum Sink {
     File(FileSink),
     /// A syslog receiver.
     Syslog(Box<SyslogSink>),
+    /// A webhook.
+    Webhook(Box<WebhookSink>),
     /// Rotated files.
     Archive(ArchiveSink),
     /// Nowhere: a scan without a dead-letter file only counts.
@@ -213,6 +217,7 @@ impl Sink {
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::Syslog(sink) => sink.deliver(messages, wait),
+            Sink::Webhook(sink) => sink.deliver(messages, wait),
             Sink::Archive(sink) => sink.deliver(messages, wait),
             Sink::Discard => Ok(Vec::new()),
         }
@@ -228,6 +233,7 @@ impl Sink {
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
             Sink::Syslog(sink) => sink.name(),
+            Sink::Webhook(sink) => sink.name(),
             Sink::Archive(sink) => sink.name(),
             Sink::Discard => "nowhere",
         }
