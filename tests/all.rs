@@ -21,6 +21,8 @@ mod real_kafka;
 mod restarts;
 mod scan;
 mod siem_archive;
+mod siem_hec;
+mod siem_opensearch;
 mod siem_syslog;
 mod siem_webhook;
 mod sink_down;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 fn forward(kafka: &Kafka, name: &str, folder: &Folder, keys: &str) -> Forward {
     let sink = format!("{{ archive = {{ directory = {:?}, retry_ms_max = 500, {keys} }} }}", folder.path());
-    Forward::new(kafka, name, 2, &sink, "workers = 2\nbatch = { messages_max = 100 }")
+    Forward::new(kafka, name, 2, &sink, "batch = { messages_max = 100 }")
 }
 
 /// The files with this ending.
@@ -73,8 +73,7 @@ fn siem_archive_keeps_what_was_acknowledged_over_kill_9_of_the_program() {
     let mut program = forward.ready();
     forward.until_done(&client);
     assert_eq!(files(folder.path(), ".part").len(), 2, "a file for each worker");
-    program.stop();
-    program.summary_of("siem").assert_balanced();
+    program.stop().assert_balanced();
     let again = check(folder.path(), &sent);
     assert!(again < COUNT / 2, "{again}");
     let sizes: Vec<u64> = files(folder.path(), ".gz").iter().map(|file| fs::metadata(file).expect("it").len()).collect();
@@ -110,7 +109,7 @@ fn siem_archive_waits_for_a_disk_that_is_full() {
         shell.current_dir(program.get_current_dir().expect("a folder"));
         shell
     };
-    let mut program = Trailhound::start_text_in(forward.text(), limited);
+    let mut program = Trailhound::start_in(&forward.config, limited);
     program.until_ready();
     forward.produce(&client, &sent, None);
     program.until("the folder to count as down", |program| {
@@ -121,7 +120,6 @@ fn siem_archive_waits_for_a_disk_that_is_full() {
     let room = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &program.pid().to_string()]).status();
     assert!(room.expect("prlimit").success());
     forward.until_done(&client);
-    program.stop();
-    program.summary_of("siem").assert_balanced();
+    program.stop().assert_balanced();
     assert_eq!(check(folder.path(), &sent), 0, "what failed left nothing");
 }

@@ -67,8 +67,7 @@ fn siem_webhook_delivers_each_finding_through_every_trouble() {
     });
     stub.up();
     forward.until_done(&client);
-    program.stop();
-    let summary = program.summary_of("siem");
+    let summary = program.stop();
     summary.assert_balanced();
     assert_eq!((summary.count("forwarded"), summary.count("dead_lettered")), (990, 10));
     let taken: BTreeSet<String> = taken.lock().expect("no panic").keys().cloned().collect();
@@ -173,7 +172,7 @@ fn siem_webhook_throws_nothing_away_while_it_is_not_let_in() {
     });
     let keys = |authority: &Authority| format!("ca_file = {:?}", authority.file());
     let mut stranger = forward(kafka, "webhook-ca", &stub.url(), &keys(&Authority::new()));
-    stranger.append("[limits]\ndrain_ms_max = 500\n");
+    stranger.config.more.push_str("\n[limits]\ndrain_ms_max = 500\n");
     let client = kafka.client();
     let sent = Finding::some(0, 20);
     stranger.produce(&client, &sent, Some(0));
@@ -190,7 +189,7 @@ fn siem_webhook_throws_nothing_away_while_it_is_not_let_in() {
     assert_eq!(forward.committed(&client), 0);
     *open.lock().expect("no panic") = true;
     forward.until_done(&client);
-    program.stop();
+    let summary = program.stop();
     assert!(forward.dead(&client).is_empty());
-    assert_eq!(program.summary_of("siem").count("forwarded"), 20);
+    assert_eq!(summary.count("forwarded"), 20);
 }

@@ -4,16 +4,20 @@
 //! A receiver that cannot be had (no Java, no Go, no Debian) gives None: the test is then skipped, which is printed, and
 //! on a build server (`CI=true`) that is a failure.
 
+mod gateway;
 mod hec;
 mod opensearch;
 mod rsyslog;
+mod scene;
 mod stub;
 mod supply;
 mod tls;
 
+pub use gateway::{Fault, gateway};
 pub use hec::{Hec, HecOptions, TOKEN};
 pub use opensearch::OpenSearch;
 pub use rsyslog::{Rsyslog, RsyslogTls, Writes};
+pub use scene::{Scene, finding, finding_with, key};
 pub use stub::{Reply, Request, Stub};
 pub use supply::{Finding, Forward};
 pub use tls::{Authority, Certificate};

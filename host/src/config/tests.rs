@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::{SinkConfig, parse, reference};
+use crate::carry::Shadow;
+use crate::sink::Place;
 use crate::source::Protocol;
 
 const GOOD: &str = r#"
@@ -216,6 +218,91 @@ fn a_pipeline_carries_unless_it_detects() {
     assert!(parse(&once, "pipeline.toml", Path::new("")).unwrap().pipelines["detect"].exactly_once);
     check(
         &carrying(&|text| text.replace("sink = { kafka = { topic", "sink = { stdout = {}, kafka = { topic")),
-        &[(7, "pipelines.detect.sink.kafka", "name either `kafka` or `stdout`")],
+        &[(7, "pipelines.detect.sink.kafka", "name one of `kafka`, `stdout`, `splunk`")],
+    );
+}
+
+/// A pipeline that carries to `sink`, an inline table.
+fn to(sink: &str) -> String {
+    carrying(&|text| {
+        let kafka = "{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }";
+        assert!(text.contains(kafka));
+        text.replace(kafka, sink)
+    })
+}
+
+#[test]
+fn a_siem_is_reached_as_it_says() {
+    let sink = |text: &str| parse(&to(text), "pipeline.toml", Path::new("/etc")).unwrap().pipelines["detect"].sink.clone();
+    let url = "url = \"https://h.example:1/\"";
+    let SinkConfig::Splunk(splunk) = sink(&format!("{{ splunk = {{ {url}, token = \"s3cret\", acknowledge = true }} }}"))
+    else {
+        panic!("Splunk");
+    };
+    assert_eq!((splunk.http.url.as_str(), splunk.token.reveal()), ("https://h.example:1", "s3cret"));
+    assert_eq!(splunk.acknowledge.map(|max| max.as_secs()), Some(120));
+    assert!(!format!("{splunk:?}").contains("s3cret"));
+    let text = format!(
+        "{{ elasticsearch = {{ {url}, data_stream = \"d\", api_key = \"s3cret\", ca_file = \"ca.pem\", retry_ms_max = 900 }} }}"
+    );
+    let SinkConfig::OpenSearch(search) = sink(&text) else { panic!("Elasticsearch") };
+    assert_eq!((&search.place, search.http.retry_max.as_millis()), (&Place::DataStream("d".to_owned()), 900));
+    assert_eq!(search.http.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert!(!format!("{search:?}").contains("s3cret"));
+}
+
+#[test]
+fn mistakes_about_a_siem_are_told() {
+    let one = |sink: &str, key: &str, part: &str| check(&to(sink), &[(7, &format!("pipelines.detect.sink.{key}"), part)]);
+    let splunk = |more: &str| format!("{{ splunk = {{ token = \"t\", {more} }} }}");
+    for (url, part) in [
+        ("ftp://h", "https://"),
+        ("https://ann:s3cret@h", "may not hold a login"),
+        ("https://h/?a=b", "query"),
+        ("https:///x", "no host"),
+    ] {
+        one(&splunk(&format!("url = \"{url}\"")), "splunk.url", part);
+    }
+    let url = "url = \"http://h\"";
+    one(&splunk(&format!("{url}, client_key_file = \"k\"")), "splunk.client_key_file", "needs `client_certificate_file`");
+    one(&splunk(&format!("{url}, retry_ms_min = 9, retry_ms_max = 8")), "splunk.retry_ms_min", "over `retry_ms_max`");
+    one(&splunk(&format!("{url}, request_bytes_max = 5")), "splunk.request_bytes_max", "from 1024");
+    one(&splunk(&format!("{url}, acknowlege = true")), "splunk.acknowlege", "did you mean `acknowledge`");
+    one(&format!("{{ splunk = {{ {url} }} }}"), "splunk.token", "is missing");
+    let search = |more: &str| format!("{{ opensearch = {{ {url}, {more} }} }}");
+    one(&search("gzip = true"), "opensearch.index", "either `data_stream` or `index`");
+    one(&search("index = \"a\", data_stream = \"b\""), "opensearch.index", "either `data_stream` or `index`");
+    for index in ["Findings", "a b", "_a", "a-%y", "a,b", "%Y:%m"] {
+        one(&search(&format!("index = \"{index}\"")), "opensearch.index", "findings-%Y.%m.%d");
+    }
+    one(&search("data_stream = \"a-%Y\""), "opensearch.data_stream", "no pattern");
+    one(&search("index = \"a\", user = \"u\""), "opensearch.user", "needs `password`");
+    one(&search("index = \"a\", api_key = \"k\", token = \"t\""), "opensearch.user", "several logins");
+    // Rules deliver to a topic, and transactions are Kafka's.
+    let text = GOOD.replace("{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }", &search("index = \"a\""));
+    check(&text, &[(8, "pipelines.detect.sink.opensearch", "a second pipeline")]);
+    let once = format!("{}delivery = \"exactly-once\"\n", to(&search("index = \"a\"")));
+    check(&once, &[(9, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let more = |line: &str| carrying(&|text| format!("{text}{line}\n"));
+    let config = parse(
+        &more(
+            "filter = { min_severity = \"high\", rules = [\"A-*\"], shadow = \"only\" }\n\
+             redact = { drop = [\"a.b\"], evidence_bytes_max = 9 }",
+        ),
+        "pipeline.toml",
+        Path::new(""),
+    );
+    let route = config.unwrap().pipelines["detect"].route.clone();
+    assert_eq!((route.filter.severity_min, route.filter.shadow), (4, Shadow::Only));
+    assert_eq!((route.redact.drop, route.redact.evidence_bytes_max), (vec!["a.b".to_owned()], Some(9)));
+    check(&more("filter.min_severity = \"worse\""), &[(9, "pipelines.detect.filter.min_severity", "critical")]);
+    check(&more("redact.drop = [\"a..b\"]"), &[(9, "pipelines.detect.redact.drop", "joined by dots")]);
+    check(
+        &format!("{GOOD}filter.shadow = \"only\"\nredact.drop = []\n"),
+        &[(10, "pipelines.detect.filter", "out of detection"), (11, "pipelines.detect.redact", "out of detection")],
     );
 }
