@@ -95,17 +95,17 @@ impl Redact {
         let mut first = true;
         for member in sonic_rs::to_object_iter(raw) {
             let (name, value) = member?;
-            if paths.iter().any(|path| matches!(path, [only] if *only == name.as_str())) {
+            if paths.iter().any(|path| matches!(path, [only] if *only == &*name)) {
                 continue;
             }
             let below: Vec<&[&str]> = paths
                 .iter()
-                .filter_map(|path| path.split_first().filter(|(head, _)| **head == name.as_str()).map(|(_, rest)| rest))
+                .filter_map(|path| path.split_first().filter(|(head, _)| **head == &*name).map(|(_, rest)| rest))
                 .collect();
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            sonic_rs::to_writer(&mut *out, name.as_str())?;
+            sonic_rs::to_writer(&mut *out, &*name)?;
             out.push(b':');
             let within = place.within(&name);
             match self.evidence_bytes_max {

@@ -93,9 +93,13 @@ impl Network {
 
     async fn attempt(&self, config: &SyslogConfig, kept: &mut Option<Link>, bytes: &[u8]) -> Result<(), String> {
         // Whatever goes wrong from here on, this connection is not used again.
-        let mut link = match kept.take() {
-            Some(mut link) if !link.has_ended().await => link,
-            _ => within(config.connect_max, "connecting", self.connect(config)).await?,
+        let usable = match kept.take() {
+            Some(mut link) => (!link.has_ended().await).then_some(link),
+            None => None,
+        };
+        let mut link = match usable {
+            Some(link) => link,
+            None => within(config.connect_max, "connecting", self.connect(config)).await?,
         };
         for chunk in bytes.chunks(CHUNK_BYTES) {
             within(config.answer_max, "the receiver to read on", link.stream.write_all(chunk)).await?;
