@@ -44,14 +44,16 @@ fn the_examples_are_valid() {
         let file = entry.expect("an entry").path();
         let mut command = trailhound();
         command.arg("validate").arg("--config").arg(&file);
-        for secret in ["SPLUNK_TOKEN", "OPENSEARCH_PASSWORD"] {
-            command.env(secret, "s3cret");
+        for secret in
+            ["SPLUNK_TOKEN", "OPENSEARCH_PASSWORD", "SLACK_WEBHOOK", "PAGERDUTY_ROUTING_KEY", "WEBHOOK_SECRET"]
+        {
+            command.env(secret, if secret == "SLACK_WEBHOOK" { "https://hooks.example/s3cret" } else { "s3cret" });
         }
         let done = Done::from(command.output().expect("the program starts")).well();
         assert!(done.stdout.contains("valid: pipelines "), "{}", done.stdout);
         examples += 1;
     }
-    assert!(examples >= 2);
+    assert!(examples >= 5);
 }
 
 #[test]

@@ -108,6 +108,10 @@ pub fn run(
     let mut total = Counts::default();
     delivery.start(pipeline.wait(source))?;
     while source.next_batch(&mut batch, &pipeline.shutdown)? {
+        if batch.is_empty() {
+            delivery.idle();
+            continue;
+        }
         let (mut turn, mut pause) = (work.turn(), AGAIN_AFTER.0);
         let counts = loop {
             match attempt(pipeline, &mut turn, &batch, source, delivery) {

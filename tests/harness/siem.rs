@@ -10,14 +10,16 @@ mod opensearch;
 mod rsyslog;
 mod scene;
 mod stub;
+mod supply;
 mod tls;
 
 pub use gateway::{Fault, gateway};
 pub use hec::{Hec, HecOptions, TOKEN};
 pub use opensearch::OpenSearch;
-pub use rsyslog::{Rsyslog, RsyslogTls};
+pub use rsyslog::{Rsyslog, RsyslogTls, Writes};
 pub use scene::{Scene, finding, finding_with, key};
 pub use stub::{Reply, Request, Stub};
+pub use supply::{Finding, Forward};
 pub use tls::{Authority, Certificate};
 
 use std::path::PathBuf;

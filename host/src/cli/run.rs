@@ -18,7 +18,8 @@ use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{
-    Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, TransactionSink,
+    ArchiveSink, Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, SyslogSink,
+    TransactionSink, WebhookSink,
 };
 use crate::source::{Endpoint, EndpointError, FirehoseSource, KafkaSource, KafkaSourceConfig, Source, SourceError};
 use crate::swap::{Keeper, Wake};
@@ -223,6 +224,9 @@ fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transacti
         (SinkConfig::OpenSearch(config), _) => Sink::OpenSearch(Box::new(OpenSearchSink::new(config.clone())?)),
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
+        (SinkConfig::Syslog(config), _) => Sink::Syslog(Box::new(SyslogSink::new((**config).clone())?)),
+        (SinkConfig::Webhook(config), _) => Sink::Webhook(Box::new(WebhookSink::new((**config).clone())?)),
+        (SinkConfig::Archive(config), _) => Sink::Archive(ArchiveSink::open(config.clone())?),
         (SinkConfig::Discard, _) => Sink::Discard,
     })
 }

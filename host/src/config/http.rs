@@ -6,6 +6,17 @@ use std::time::Duration;
 use super::section::{Findings, Section};
 use crate::sink::HttpConfig;
 
+/// In what targets over HTTP differ.
+#[derive(Clone, Copy)]
+pub(super) struct Kind<'a> {
+    /// A URL for the hint.
+    pub(super) example: &'a str,
+    /// Whether bodies are compressed unless told otherwise.
+    pub(super) gzip: bool,
+    /// Whether the URL may have a query.
+    pub(super) query: bool,
+}
+
 /// Reads the keys that all targets over HTTP share. `example` is a URL for the hint.
 pub(super) fn read_http(
     part: &mut Section<'_>,
@@ -13,9 +24,20 @@ pub(super) fn read_http(
     example: &str,
     findings: &mut Findings,
 ) -> Option<HttpConfig> {
-    let defaults = HttpConfig::default();
+    read_http_of(Kind { example, gzip: true, query: false }, part, folder, findings)
+}
+
+/// The same for another kind of target.
+pub(super) fn read_http_of(
+    kind: Kind<'_>,
+    part: &mut Section<'_>,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<HttpConfig> {
+    let example = kind.example;
+    let defaults = HttpConfig { gzip: kind.gzip, ..HttpConfig::default() };
     let url = part.required("url", &format!("url = \"{example}\""), findings);
-    if let Some(what) = url.as_deref().and_then(no_url) {
+    if let Some(what) = url.as_deref().and_then(|url| no_url(url, kind.query)) {
         findings.wrong(part.span_of("url").as_ref(), &part.key("url"), what, format!("url = \"{example}\""));
     }
     let ca_file = part.optional("ca_file", findings).map(|file| folder.join(file));
@@ -55,8 +77,11 @@ pub(super) fn read_http(
     part.number("request_bytes_max", &mut request_bytes_max, [1_024, 1 << 30], findings);
     let mut failures_in_row_max = defaults.failures_in_row_max;
     part.number("failures_in_row_max", &mut failures_in_row_max, [1, 1_000_000], findings);
+    let url = url?;
+    // Where a path of the target's own follows, that begins with the slash.
+    let url = if kind.query { url } else { url.trim_end_matches('/').to_owned() };
     Some(HttpConfig {
-        url: url?.trim_end_matches('/').to_owned(),
+        url,
         ca_file,
         client: certificate.zip(key),
         connect_max,
@@ -71,7 +96,7 @@ pub(super) fn read_http(
 }
 
 /// Why a text is not the URL of a target. It may hold a secret, so none of it is told.
-fn no_url(url: &str) -> Option<&'static str> {
+fn no_url(url: &str, query: bool) -> Option<&'static str> {
     let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
         return Some("must begin with https:// or http://");
     };
@@ -79,7 +104,7 @@ fn no_url(url: &str) -> Option<&'static str> {
     if host.contains('@') {
         return Some("may not hold a login: it has keys of its own");
     }
-    if rest.contains(['?', '#']) {
+    if rest.contains('#') || rest.contains('?') && !query {
         return Some("may not have a query or a fragment");
     }
     if host.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {

@@ -1,5 +1,6 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
+mod archive;
 mod carry;
 mod expand;
 mod firehose;
@@ -15,6 +16,8 @@ mod section;
 mod sink;
 mod source;
 mod splunk;
+mod syslog;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +30,7 @@ pub use read::{load, parse, reference};
 use crate::carry::Route;
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
-use crate::sink::{KafkaSinkConfig, OpenSearchConfig, SplunkConfig};
+use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig, WebhookConfig};
 use crate::source::{BatchLimits, FirehoseConfig, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
@@ -116,6 +119,12 @@ pub enum SinkConfig {
     Stdout,
     /// A file of dead letters.
     File(PathBuf),
+    /// A syslog receiver.
+    Syslog(Box<SyslogConfig>),
+    /// A webhook.
+    Webhook(Box<WebhookConfig>),
+    /// Rotated files.
+    Archive(ArchiveConfig),
     /// Nowhere: counting is enough.
     Discard,
 }

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::SinkConfig;
+use super::archive::read_archive;
 use super::kafka::read_kafka;
 use super::opensearch::read_opensearch;
 use super::section::{Findings, Section};
 use super::splunk::read_splunk;
+use super::syslog::read_syslog;
+use super::webhook::read_webhook;
 use crate::kafka::Properties;
 use crate::sink::KafkaSinkConfig;
 
@@ -33,7 +36,8 @@ pub(super) enum Role {
 }
 
 /// Every target. One is named in a sink.
-const TARGETS: [&str; 6] = ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "file"];
+const TARGETS: [&str; 9] =
+    ["kafka", "stdout", "splunk", "opensearch", "elasticsearch", "syslog", "webhook", "archive", "file"];
 
 impl Role {
     fn takes(self, target: &str) -> bool {
@@ -105,6 +109,9 @@ fn read_target(target: &str, mut part: Section<'_>, base: Base<'_>, findings: &m
             part.finish(findings);
             path.map(|path| SinkConfig::File(base.folder.join(path)))
         }
+        "syslog" => read_syslog(part, base, findings).map(Box::new).map(SinkConfig::Syslog),
+        "webhook" => read_webhook(part, base, findings).map(Box::new).map(SinkConfig::Webhook),
+        "archive" => read_archive(part, base, findings).map(SinkConfig::Archive),
         _ => {
             let topic = part.required("topic", "topic = \"findings\"", findings);
             let (properties, create) = read_kafka(part, base.kafka, findings);

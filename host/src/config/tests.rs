@@ -208,7 +208,7 @@ fn a_pipeline_carries_unless_it_detects() {
     assert!(parse(GOOD, "pipeline.toml", Path::new("")).unwrap().detects());
     check(
         &carrying(&|text| format!("{text}shadow.stdout = {{}}\n")),
-        &[(9, "pipelines.detect.shadow", "rules find, and this runs none")],
+        &[(10, "pipelines.detect.shadow", "rules find, and this runs none")],
     );
     check(
         &carrying(&|text| text.replace("topic = \"f\"", "topic = \"a\"")),
@@ -292,7 +292,7 @@ fn mistakes_about_a_siem_are_told() {
     );
     check(&text, &[(8, "pipelines.detect.sink.opensearch", "a second pipeline")]);
     let once = format!("{}delivery = \"exactly-once\"\n", to(&search("index = \"a\"")));
-    check(&once, &[(9, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
+    check(&once, &[(10, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
 }
 
 #[test]
@@ -309,8 +309,8 @@ fn what_is_left_out_is_told() {
     let route = config.unwrap().pipelines["detect"].route.clone();
     assert_eq!((route.filter.severity_min, route.filter.shadow), (4, Shadow::Only));
     assert_eq!((route.redact.drop, route.redact.evidence_bytes_max), (vec!["a.b".to_owned()], Some(9)));
-    check(&more("filter.min_severity = \"worse\""), &[(9, "pipelines.detect.filter.min_severity", "critical")]);
-    check(&more("redact.drop = [\"a..b\"]"), &[(9, "pipelines.detect.redact.drop", "joined by dots")]);
+    check(&more("filter.min_severity = \"worse\""), &[(10, "pipelines.detect.filter.min_severity", "critical")]);
+    check(&more("redact.drop = [\"a..b\"]"), &[(10, "pipelines.detect.redact.drop", "joined by dots")]);
     check(
         &format!("{GOOD}filter.shadow = \"only\"\nredact.drop = []\n"),
         &[(10, "pipelines.detect.filter", "out of detection"), (11, "pipelines.detect.redact", "out of detection")],

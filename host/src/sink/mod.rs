@@ -1,5 +1,7 @@
 //! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
 
+mod archive;
+mod facts;
 mod file;
 mod finding;
 mod http;
@@ -7,18 +9,23 @@ mod kafka;
 mod opensearch;
 mod splunk;
 mod stdout;
+mod syslog;
 mod transaction;
+mod webhook;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+pub use archive::{ArchiveConfig, ArchiveSink};
 pub use file::FileSink;
 pub use http::HttpConfig;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
 pub use opensearch::{Login, OpenSearchConfig, OpenSearchSink, Place};
 pub use splunk::{SplunkConfig, SplunkSink};
 pub use stdout::StdoutSink;
+pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
+pub use webhook::{WebhookConfig, WebhookForm, WebhookSink};
 
 use crate::counts::Counts;
 use crate::dead_letters::SINK_REFUSED;
@@ -70,6 +77,12 @@ pub enum Sink {
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
     File(FileSink),
+    /// A syslog receiver.
+    Syslog(Box<SyslogSink>),
+    /// A webhook.
+    Webhook(Box<WebhookSink>),
+    /// Rotated files.
+    Archive(ArchiveSink),
     /// Nowhere: a scan without a dead-letter file only counts.
     Discard,
 }
@@ -183,6 +196,13 @@ impl Sink {
         }
     }
 
+    /// What is to be done now and then while nothing comes.
+    fn idle(&mut self) {
+        if let Sink::Archive(sink) = self {
+            sink.idle();
+        }
+    }
+
     /// Sends `messages` and returns when all are acknowledged or refused for good; within a transaction its commit
     /// acknowledges them. A target that is down is retried for as long as it takes.
     pub fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
@@ -196,6 +216,9 @@ impl Sink {
             Sink::OpenSearch(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
+            Sink::Syslog(sink) => sink.deliver(messages, wait),
+            Sink::Webhook(sink) => sink.deliver(messages, wait),
+            Sink::Archive(sink) => sink.deliver(messages, wait),
             Sink::Discard => Ok(Vec::new()),
         }
     }
@@ -209,6 +232,9 @@ impl Sink {
             Sink::OpenSearch(sink) => sink.name(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
+            Sink::Syslog(sink) => sink.name(),
+            Sink::Webhook(sink) => sink.name(),
+            Sink::Archive(sink) => sink.name(),
             Sink::Discard => "nowhere",
         }
     }
@@ -248,6 +274,11 @@ impl Delivery {
             }
         }
         self.bury(&output.dead_letters, &mut wait)
+    }
+
+    /// What is to be done now and then while nothing comes.
+    pub fn idle(&mut self) {
+        self.findings.idle();
     }
 
     /// Delivers messages that are carried; see [`Sink::deliver`].

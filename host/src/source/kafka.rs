@@ -62,6 +62,9 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long one poll may block before the wish to stop is looked at.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
+/// How long a pipeline that carries waits for a first message before it looks after its sink.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
 /// How long leaving the group may take. A consumer's drop has been seen to hang (rust-rdkafka#509).
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -134,9 +137,13 @@ impl KafkaSource {
         std::mem::swap(batch, &mut self.held);
         self.held.clear();
         let mut ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
+        let idle_ends = Instant::now() + IDLE_MAX;
         while batch.len() < self.limits.messages_max && batch.held_bytes() < self.limits.bytes_max {
             if shutdown.requested() {
                 return Ok(!batch.is_empty());
+            }
+            if self.carried && batch.is_empty() && Instant::now() >= idle_ends {
+                break;
             }
             let timeout = match ends {
                 None => POLL_MAX,

@@ -67,7 +67,8 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Fills `batch` with the next messages; waits for them. False when there are no more, or a stop is asked for.
+    /// Fills `batch` with the next messages; waits for them. Where nothing has come for a while it may be empty. False when
+    /// there are no more, or a stop is asked for.
     pub fn next_batch(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
         batch.clear();
         match self {

@@ -12,6 +12,7 @@ use super::install::{self, Install};
 use super::{COMMON, Client, free_port, login, text, wait_until_started};
 use crate::child::Child;
 use crate::folder::Folder;
+use crate::install::skip;
 use crate::proxy::Proxy;
 use crate::wait::{self, PATIENCE};
 

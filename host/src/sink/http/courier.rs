@@ -36,6 +36,12 @@ struct Left {
 }
 
 impl Courier {
+    /// A courier to a target that is not reached over HTTP. What is delivered at once is one piece.
+    pub(crate) fn to(name: String, retry: (Duration, Duration)) -> Courier {
+        let patience = HttpConfig { url: name, retry_min: retry.0, retry_max: retry.1, ..HttpConfig::default() };
+        Courier { request_bytes_max: usize::MAX, ..Courier::new(&patience) }
+    }
+
     /// A courier to the target of `config`.
     pub(crate) fn new(config: &HttpConfig) -> Courier {
         Courier {
