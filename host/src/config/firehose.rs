@@ -86,12 +86,14 @@ fn read_keys(section: &mut Section<'_>, findings: &mut Findings) -> Option<Acces
         return wrong(format!("{} keys, over the limit of {KEYS_MAX}", keys.len()), "remove those that are not used");
     }
     let is_key = |key: &String| {
-        (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+        (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+            && key.trim() == key.as_str()
     };
     match keys.iter().position(|key| !is_key(key)) {
         Some(at) => {
             let what = format!("key {} of the list is none", at + 1);
-            wrong(what, "16 to 4,096 visible characters of ASCII: `openssl rand -hex 32` makes one")
+            wrong(what, "16 to 4,096 characters of ASCII, no space at its ends: `openssl rand -hex 32` makes one")
         }
         None => Some(AccessKeys::new(keys)),
     }
