@@ -84,8 +84,6 @@ mod tests {
             key: Vec::new(),
             headers: Vec::new(),
             original: Vec::new(),
-            key: Vec::new(),
-            headers: Vec::new(),
         }
     }
 

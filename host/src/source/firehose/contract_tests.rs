@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::testing::{ARN, BODY, ID, Running, head, next, post};
+use super::testing::{ARN, BODY, ID, Running, Taken, head, next, post};
 use super::{FirehoseLimits, testing};
 use crate::pipeline::now_ms;
 
@@ -90,7 +90,7 @@ fn records_come_as_they_were_sent_and_with_the_same_keys_when_they_are_sent_agai
         client.send(&request);
         let messages = next(&mut source, &running);
         assert_eq!(messages.len(), 2);
-        for (at, (key, headers, payload)) in messages.iter().enumerate() {
+        for (at, Taken { key, headers, payload }) in messages.iter().enumerate() {
             assert_eq!(*key, format!("{ID}/{at}"));
             assert_eq!(payload, ["hello", "hello world"][at]);
             let [arn, id, (name, arrived)] = headers.as_slice() else { panic!("{headers:?}") };

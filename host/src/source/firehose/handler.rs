@@ -85,7 +85,7 @@ async fn answer(shared: &Shared, stopping: watch::Receiver<bool>, request: hyper
     shared.metrics.body(read.bytes.len());
     let (reply, answer) = oneshot::channel();
     let waiting = Waiting { reply, _room: read.room };
-    if shared.queue.push(Request { head, body: read.bytes, arrived_ms, waiting }).is_err() {
+    if !shared.queue.push(Request { head, body: read.bytes, arrived_ms, waiting }) {
         return stops();
     }
     match tokio::time::timeout(limits.answer_max.saturating_sub(started.elapsed()), answer).await {

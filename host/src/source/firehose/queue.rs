@@ -69,16 +69,16 @@ pub(super) enum Next {
 }
 
 impl Queue {
-    /// Adds a request; gives it back when the queue is closed.
-    pub(super) fn push(&self, request: Request) -> Result<(), Request> {
+    /// Adds a request. False when the queue is closed.
+    pub(super) fn push(&self, request: Request) -> bool {
         let mut state = self.lock();
         if state.closed {
-            return Err(request);
+            return false;
         }
         state.requests.push_back(request);
         drop(state);
         self.news.notify_one();
-        Ok(())
+        true
     }
 
     /// The next request for whose answer somebody waits; waits up to `wait` for one.

@@ -132,8 +132,15 @@ impl Drop for Running {
     }
 }
 
-/// The next batch: keys, headers and payloads as text.
-pub(super) fn next(source: &mut FirehoseSource, running: &Running) -> Vec<(String, Vec<(String, String)>, String)> {
+/// A message as text.
+pub(super) struct Taken {
+    pub(super) key: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) payload: String,
+}
+
+/// The messages of the next batch.
+pub(super) fn next(source: &mut FirehoseSource, running: &Running) -> Vec<Taken> {
     let mut batch = Batch::default();
     assert!(source.next_batch(&mut batch, &running.shutdown).unwrap());
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -142,7 +149,7 @@ pub(super) fn next(source: &mut FirehoseSource, running: &Running) -> Vec<(Strin
         .map(|((_, message), envelope)| {
             let Message::Bytes(payload) = message else { panic!("{message:?}") };
             let headers = envelope.headers().map(|(name, value)| (name.to_owned(), text(value))).collect();
-            (text(envelope.key), headers, text(payload))
+            Taken { key: text(envelope.key), headers, payload: text(payload) }
         })
         .collect()
 }
