@@ -2,6 +2,8 @@
 //! that reads the body and answers. Both run as processes of their own, and what counts is bytes of records for each second
 //! of a core: on a machine that clients and broker share, time alone says little.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on panics")]
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
