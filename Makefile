@@ -15,7 +15,7 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test chaos bench bench-guard lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test test-siem chaos bench bench-ingest bench-guard lint fmt fuzz image-lint clean
 
 all: build
 
@@ -40,6 +40,13 @@ test: setup
 	@$(MAKE) --no-print-directory rules
 	$(CARGO) test --release --locked --workspace
 
+# Only the tests against real receivers of findings: OpenSearch, OpenTelemetry's HEC receiver, rsyslog, and a stub. `make test` runs
+# them too. What cannot be had is reported as skipped, and is a failure with CI=true.
+test-siem: setup
+	$(CARGO) build --release --locked -p trailhound -p trailhound-tests --bins --tests
+	@$(MAKE) --no-print-directory rules
+	$(CARGO) test --release --locked -p trailhound-tests siem_
+
 # The proof of delivery: faults on a cluster of three brokers, and an audit of every record; an hour on two cores. Takes
 # CHAOS_SEED, CHAOS_SCALE (0.1 for a tenth of the faults), CHAOS_RATE (messages a second) and CHAOS_ONLY (one row).
 # The report: target/chaos/report.json.
@@ -53,6 +60,12 @@ chaos: setup
 bench: setup
 	CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked --manifest-path bench/Cargo.toml \
 		--bin bench -- $(BENCH_ARGS)
+
+# Load on the Firehose endpoint before a real broker, as a ratio to a bare handler that only reads the body. The report:
+# target/bench/ingest.json.
+bench-ingest: setup
+	$(CARGO) build --release --locked --workspace --bins
+	@$(TARGET)/release/bench-ingest
 
 # Instructions a record, counted by valgrind's callgrind, against bench/guard.json: fails at more than 5 % over. Needs no
 # quiet machine. UPDATE=1 makes what is counted the new figures.

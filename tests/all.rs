@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+mod carry;
 mod chaos;
 mod configuration;
 mod contract;
@@ -14,12 +15,19 @@ mod exactly_once;
 mod hostile_calls;
 mod hostile_modules;
 mod hostile_program;
+mod ingest;
+mod ingest_kills;
 mod kafka_errors;
 mod kafka_topics;
 mod program;
 mod real_kafka;
 mod restarts;
 mod scan;
+mod siem_archive;
+mod siem_hec;
+mod siem_opensearch;
+mod siem_syslog;
+mod siem_webhook;
 mod sink_down;
 mod swaps;
 mod tidy;

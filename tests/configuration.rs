@@ -38,6 +38,25 @@ fn the_shipped_configuration_is_valid() {
 }
 
 #[test]
+fn the_examples_are_valid() {
+    let mut examples = 0;
+    for entry in std::fs::read_dir(repository().join("examples")).expect("a folder of examples") {
+        let file = entry.expect("an entry").path();
+        let mut command = trailhound();
+        command.arg("validate").arg("--config").arg(&file);
+        for secret in
+            ["SPLUNK_TOKEN", "OPENSEARCH_PASSWORD", "SLACK_WEBHOOK", "PAGERDUTY_ROUTING_KEY", "WEBHOOK_SECRET"]
+        {
+            command.env(secret, if secret == "SLACK_WEBHOOK" { "https://hooks.example/s3cret" } else { "s3cret" });
+        }
+        let done = Done::from(command.output().expect("the program starts")).well();
+        assert!(done.stdout.contains("valid: pipelines "), "{}", done.stdout);
+        examples += 1;
+    }
+    assert!(examples >= 5);
+}
+
+#[test]
 fn the_readme_lists_every_key_with_its_default() {
     let readme = std::fs::read_to_string(repository().join("README.md")).expect("README.md");
     let section = readme.split("\n## ").find(|section| section.starts_with("Configuration\n")).expect("a section");

@@ -110,6 +110,16 @@ fn only_sources_and_sinks_know_librdkafka() {
 }
 
 #[test]
+fn only_the_two_ends_know_http_and_tls() {
+    let found = naming(&["reqwest", "rustls", "hyper"]);
+    assert!(found.contains("host/src/sink/http/client.rs"), "the search finds what is there: {found:?}");
+    let known = ["host/src/sink/http/", "host/src/sink/syslog/link.rs", "host/src/source/firehose/"];
+    let outside: Vec<String> =
+        found.into_iter().filter(|path| !known.iter().any(|known| path.starts_with(known))).collect();
+    assert_none("files that name an HTTP client or TLS", &outside);
+}
+
+#[test]
 fn the_host_names_no_rule() {
     let mut found = Vec::new();
     for file in rust_files().iter().filter(|file| file.path.starts_with("host/src/") && !is_test(&file.path)) {
@@ -191,6 +201,7 @@ fn only_hosts_that_are_known_are_named() {
         "127.0.0.1",
         "console.aws.amazon.com",
         "docs.aws.amazon.com",
+        "events.pagerduty.com",
         "github.com",
         "maven.apache.org",
         "no-color.org",

@@ -41,11 +41,55 @@ pub enum Message<'a> {
     Broken(&'a [u8], DeadReason, &'a str),
 }
 
+/// What travels with a message that is carried: its key, and its headers in order. Empty where a source was not told to
+/// keep it, and for a message that has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The key; empty for none.
+    pub key: &'a [u8],
+    headers: &'a [(Range<usize>, Range<usize>)],
+    bytes: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    /// The headers in order: names and values. One that stands there without a value has an empty one.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let bytes = self.bytes;
+        self.headers.iter().map(move |(name, value)| {
+            let slice = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+            (std::str::from_utf8(slice(name)).unwrap_or_default(), slice(value))
+        })
+    }
+
+    /// The value of the first header of that name, where it is text.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers().find(|(found, _)| *found == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+}
+
 /// Messages of one turn of the loop, in the order in which they were received.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     messages: Vec<(Origin, Payload)>,
+    envelopes: Envelopes,
+}
+
+/// Keys and headers. There are none, or as many as messages.
+#[derive(Debug, Default)]
+struct Envelopes {
+    bytes: Vec<u8>,
+    headers: Vec<(Range<usize>, Range<usize>)>,
+    /// Of each message its key, and its part of the headers.
+    all: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Envelopes {
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
 }
 
 /// A buffer that one huge message has grown is given back at the next batch when it exceeds this, in bytes.
@@ -57,6 +101,12 @@ impl Batch {
         self.messages.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
+        let Envelopes { bytes, headers, all } = &mut self.envelopes;
+        bytes.clear();
+        bytes.shrink_to(KEPT_BYTES_MAX);
+        headers.clear();
+        headers.shrink_to(KEPT_BYTES_MAX / size_of::<(Range<usize>, Range<usize>)>());
+        all.clear();
     }
 
     /// Adds a message; `None` is a tombstone.
@@ -68,6 +118,24 @@ impl Batch {
         self.messages.push((origin, payload));
     }
 
+    /// Adds a message that is to be carried, with what travels with it. All messages of a batch have that, or none has.
+    pub fn push_carried<'h>(
+        &mut self,
+        origin: Origin,
+        key: &[u8],
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+        payload: Option<&[u8]>,
+    ) {
+        let key = self.envelopes.copy(key);
+        let first = self.envelopes.headers.len();
+        for (name, value) in headers {
+            let header = (self.envelopes.copy(name.as_bytes()), self.envelopes.copy(value));
+            self.envelopes.headers.push(header);
+        }
+        self.envelopes.all.push((key, first..self.envelopes.headers.len()));
+        self.push(origin, payload);
+    }
+
     /// Adds a piece that the source could not read.
     pub fn push_broken(&mut self, origin: Origin, bytes: &[u8], reason: DeadReason, detail: String) {
         let range = self.copy(bytes);
@@ -76,7 +144,15 @@ impl Batch {
 
     /// Drops the messages for whose origin `keep` says no: those of a partition that was revoked.
     pub fn retain(&mut self, mut keep: impl FnMut(&Origin) -> bool) {
-        self.messages.retain(|(origin, _)| keep(origin));
+        let Batch { messages, envelopes, .. } = self;
+        if envelopes.all.is_empty() {
+            messages.retain(|(origin, _)| keep(origin));
+            return;
+        }
+        let kept: Vec<bool> = messages.iter().map(|(origin, _)| keep(origin)).collect();
+        let (mut of_messages, mut of_envelopes) = (kept.iter(), kept.iter());
+        messages.retain(|_| of_messages.next().is_none_or(|kept| *kept));
+        envelopes.all.retain(|_| of_envelopes.next().is_none_or(|kept| *kept));
     }
 
     /// How many messages the batch holds.
@@ -92,6 +168,24 @@ impl Batch {
     /// The size of all payloads, in bytes.
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The size of all that the batch holds, keys and headers too, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len() + self.envelopes.bytes.len()
+    }
+
+    /// What travels with each message, in the same order as [`Batch::iter`].
+    pub fn envelopes(&self) -> impl Iterator<Item = Envelope<'_>> {
+        let Envelopes { bytes, headers, all } = &self.envelopes;
+        (0..self.messages.len()).map(move |at| match all.get(at) {
+            Some((key, own)) => Envelope {
+                key: bytes.get(key.clone()).unwrap_or_default(),
+                headers: headers.get(own.clone()).unwrap_or_default(),
+                bytes,
+            },
+            None => Envelope::default(),
+        })
     }
 
     /// The messages in order.
@@ -116,5 +210,39 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(partition: i32, offset: i64) -> Origin {
+        Origin { source: Arc::from("t"), partition, offset, appended_ms: None }
+    }
+
+    #[test]
+    fn what_travels_with_a_message_stays_with_it() {
+        let mut batch = Batch::default();
+        for offset in 0..6i64 {
+            let (key, value) = (format!("k{offset}"), format!("v{offset}"));
+            let headers = [("rule", value.as_bytes()), ("empty", b"")];
+            let headers = headers.into_iter().take(offset as usize % 3);
+            batch.push_carried(origin((offset % 2) as i32, offset), key.as_bytes(), headers, Some(b"12345"));
+        }
+        batch.retain(|origin| origin.partition == 1);
+        let all: Vec<(i64, Envelope<'_>)> =
+            batch.origins().map(|origin| origin.offset).zip(batch.envelopes()).collect();
+        let keys: Vec<(i64, &[u8])> = all.iter().map(|(offset, envelope)| (*offset, envelope.key)).collect();
+        assert_eq!(keys, [(1, &b"k1"[..]), (3, b"k3"), (5, b"k5")]);
+        let headers: Vec<Option<&str>> = all.iter().map(|(_, envelope)| envelope.header("rule")).collect();
+        assert_eq!(headers, [Some("v1"), None, Some("v5")]);
+        let [_, _, (_, last)] = all.as_slice() else { panic!("three are left") };
+        assert_eq!(last.headers().collect::<Vec<_>>(), [("rule", &b"v5"[..]), ("empty", b"")]);
+        assert!(batch.held_bytes() > batch.bytes_len());
+        batch.clear();
+        assert_eq!((batch.held_bytes(), batch.envelopes().count()), (0, 0));
+        batch.push(origin(0, 0), Some(b"x"));
+        assert_eq!(batch.envelopes().collect::<Vec<_>>(), [Envelope::default()]);
     }
 }

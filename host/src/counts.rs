@@ -4,20 +4,28 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::dead_letters::SINK_REFUSED;
 use crate::record::{DeadReason, SkipKind};
 
-/// Counters of a batch, a worker or a run. Invariant: `received = evaluated + skipped + dead_lettered`, where an entry
-/// is what a message unpacks into (one record, one skipped thing, one piece that cannot be read). An entry on which a
-/// module failed was evaluated; what it cost that module is counted apart, in `failed`.
+/// The kind of what is skipped because a pipeline's filter does not want it.
+pub const FILTERED: &str = "filtered";
+
+/// Counters of a batch, a worker or a run. Invariant: `received = evaluated + forwarded + skipped + dead_lettered`. To a
+/// pipeline that detects an entry is what a message unpacks into (one record, one skipped thing, one piece that cannot be
+/// read), and none is forwarded. An entry on which a module failed was evaluated; what it cost that module is counted
+/// apart, in `failed`. To a pipeline that carries, a message is an entry, and none is evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Entries received.
     pub received: u64,
     /// Records that were handed to the rules (most are selected by none).
     pub evaluated: u64,
-    /// Entries that are no CloudTrail records, by kind.
+    /// Messages that the target of a pipeline that carries has acknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forwarded: u64,
+    /// Entries that are no CloudTrail records, and messages that are not to be carried, by kind.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Entries that could not be read, by reason.
+    /// Entries that could not be read, and messages that the target refused for good, by reason.
     pub dead_lettered: BTreeMap<&'static str, u64>,
     /// Events that a module failed on, by module. Each is a dead letter of that module too.
     pub failed: BTreeMap<String, u64>,
@@ -53,6 +61,24 @@ impl Counts {
         *self.dead_lettered.entry(reason.as_str()).or_default() += 1;
     }
 
+    /// Counts one message that a pipeline's filter does not want.
+    pub fn filter(&mut self) {
+        self.received += 1;
+        *self.skipped.entry(FILTERED).or_default() += 1;
+    }
+
+    /// Counts one message that its target refused for good.
+    pub fn refuse(&mut self) {
+        self.received += 1;
+        *self.dead_lettered.entry(SINK_REFUSED).or_default() += 1;
+    }
+
+    /// Counts messages that their target has acknowledged.
+    pub fn forward(&mut self, messages: u64) {
+        self.received += messages;
+        self.forwarded += messages;
+    }
+
     /// Counts one record that was evaluated.
     pub fn evaluate(&mut self) {
         self.received += 1;
@@ -63,6 +89,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.received += other.received;
         self.evaluated += other.evaluated;
+        self.forwarded += other.forwarded;
         add_all(&mut self.skipped, &other.skipped);
         add_all(&mut self.dead_lettered, &other.dead_lettered);
         add_all(&mut self.failed, &other.failed);
@@ -75,8 +102,12 @@ impl Counts {
 
     /// Whether every entry is accounted for.
     pub fn balanced(&self) -> bool {
-        self.received == self.evaluated + total(&self.skipped) + total(&self.dead_lettered)
+        self.received == self.evaluated + self.forwarded + total(&self.skipped) + total(&self.dead_lettered)
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The sum of a map's counters.

@@ -33,7 +33,7 @@ pub struct Found {
     pub position: Position,
 }
 
-/// Bytes that could not be read or evaluated, or a finding that its sink refused for good.
+/// Bytes that could not be read or evaluated, or a message that its sink refused for good.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// A reason of a closed list: a `DeadReason` of the reader, a reason of `rules::Fault`, or `sink_refused`.
@@ -46,8 +46,19 @@ pub struct DeadLetter {
     pub position: Position,
     /// The module that failed, for a failure of a module; the others have seen the record.
     pub failed: Option<FailedModule>,
+    /// Key and headers of a message that was carried.
+    pub carried: Option<Carried>,
     /// The original bytes.
     pub original: Vec<u8>,
+}
+
+/// What travels with a message that is carried.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// The key; empty for none.
+    pub key: Vec<u8>,
+    /// Names and values in order.
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// A module that failed on an event.
@@ -343,7 +354,7 @@ impl Detector {
     ) {
         self.output.bytes += original.len();
         let (origin, original) = (origin.clone(), original.to_vec());
-        self.output.dead_letters.push(DeadLetter { reason, detail, origin, position, failed, original });
+        self.output.dead_letters.push(DeadLetter { reason, detail, origin, position, failed, carried: None, original });
     }
 }
 

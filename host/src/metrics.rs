@@ -1,6 +1,8 @@
 //! Metrics in the Prometheus text form (OpenMetrics 1.0). They are added to once a batch, never a record.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::counts::Counts;
+use crate::source::Firehoses;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -19,11 +22,18 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 /// All metrics of a process. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    registry: std::sync::Arc<Registry>,
+    registry: Arc<Registry>,
     messages: Counters,
     message_bytes: Counters,
     received: Counters,
     evaluated: Counters,
+    forwarded: Counters,
+    sent: Counters,
+    retried: Counters,
+    /// When the oldest message in hand was appended, in milliseconds since the epoch, of each worker that carries.
+    in_hand: Arc<Mutex<BTreeMap<Labels, Option<i64>>>>,
+    oldest: Family<Labels, Gauge<f64, AtomicU64>>,
+    target_down: Family<Labels, Gauge<i64, AtomicI64>>,
     skipped: Counters,
     dead_lettered: Counters,
     failed: Counters,
@@ -42,6 +52,7 @@ pub struct Metrics {
     refused_modules: Family<ModuleLabels, Gauge<i64, AtomicI64>>,
     refusals: Counters,
     quarantined: Family<Labels, Gauge<i64, AtomicI64>>,
+    firehoses: Firehoses,
 }
 
 /// A module that is offered and not live.
@@ -76,10 +87,14 @@ impl Default for Metrics {
         };
         let messages = counter("messages", "Messages received");
         let message_bytes = counter("message_bytes", "Payload bytes received, as they came");
-        let received = counter("received", "Entries received: received = evaluated + skipped + dead_lettered");
+        let received =
+            counter("received", "Entries received: received = evaluated + forwarded + skipped + dead_lettered");
         let evaluated = counter("evaluated", "Records handed to the rules");
-        let skipped = counter("skipped", "Entries that are no CloudTrail records, by kind");
-        let dead_lettered = counter("dead_lettered", "Entries that could not be read, by reason");
+        let forwarded = counter("forwarded", "Messages that the target of a pipeline that carries has acknowledged");
+        let sent = counter("sent", "Messages handed to the target of a pipeline that carries");
+        let retried = counter("retried", "Messages sent again, because the target did not take them");
+        let skipped = counter("skipped", "Entries that are no CloudTrail records or are filtered out, by kind");
+        let dead_lettered = counter("dead_lettered", "Entries that could not be read or were refused, by reason");
         let failed = counter("failed", "Events that a module failed on, by module");
         let findings = counter("findings", "Findings, by rule");
         let shadow_findings = counter("shadow_findings", "Findings of modules in shadow, by rule");
@@ -92,6 +107,13 @@ impl Default for Metrics {
         let append_to_finding = Histograms::new_with_constructor(latencies);
         let help = "From the append of a record to its topic until its finding was acknowledged";
         registry.register_with_unit("append_to_finding", help, Unit::Seconds, append_to_finding.clone());
+        let oldest = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        let help =
+            "Time since the append of the oldest message that the target has not acknowledged; 0 when there is none";
+        registry.register_with_unit("oldest_unacknowledged", help, Unit::Seconds, oldest.clone());
+        let target_down = Family::default();
+        let help = "Whether a target has failed so often in a row that it counts as down";
+        registry.register("target_down", help, Family::clone(&target_down));
         let lag = Family::default();
         registry.register("consumer_lag_messages", "Messages that wait, by partition", Family::clone(&lag));
         let generation = Gauge::default();
@@ -111,12 +133,19 @@ impl Default for Metrics {
         let quarantined = Family::default();
         let help = "Workers that have a module in quarantine, by module";
         registry.register("rules_quarantined_workers", help, Family::clone(&quarantined));
+        let firehoses = Firehoses::register(&mut registry);
         Metrics {
-            registry: std::sync::Arc::new(registry),
+            registry: Arc::new(registry),
             messages,
             message_bytes,
             received,
             evaluated,
+            forwarded,
+            sent,
+            retried,
+            in_hand: Arc::default(),
+            oldest,
+            target_down,
             skipped,
             dead_lettered,
             failed,
@@ -135,6 +164,7 @@ impl Default for Metrics {
             refused_modules,
             refusals,
             quarantined,
+            firehoses,
         }
     }
 }
@@ -142,10 +172,21 @@ impl Default for Metrics {
 impl Metrics {
     /// The page of `/metrics`.
     pub fn page(&self) -> String {
+        // Ages are those of now, however long a target keeps a worker waiting.
+        let now_ms = crate::pipeline::now_ms();
+        for (labels, appended_ms) in self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let age_ms = appended_ms.map_or(0, |ms| (now_ms - ms).max(0));
+            self.oldest.get_or_create(labels).set(age_ms as f64 / 1_000.0);
+        }
         let mut page = String::new();
         // Writing into a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut page, &self.registry);
         page
+    }
+
+    /// The metrics of the endpoints.
+    pub fn firehoses(&self) -> &Firehoses {
+        &self.firehoses
     }
 
     /// Notes which rule set is live.
@@ -183,7 +224,7 @@ impl Metrics {
 
     /// The metrics of one pipeline. Its counters are there from the start, at zero.
     pub fn pipeline(&self, name: &str) -> PipelineMetrics {
-        let metrics = PipelineMetrics { all: self.clone(), name: name.to_owned() };
+        let metrics = PipelineMetrics { all: self.clone(), name: name.to_owned(), worker: 0 };
         metrics.batch(0, 0, &Counts::default());
         metrics
     }
@@ -194,9 +235,41 @@ impl Metrics {
 pub struct PipelineMetrics {
     all: Metrics,
     name: String,
+    worker: usize,
 }
 
 impl PipelineMetrics {
+    /// The same for worker `number` of a pipeline that carries. What tells of its target is there from the start.
+    pub fn carrier(&self, number: usize) -> PipelineMetrics {
+        let carrier = PipelineMetrics { worker: number, ..self.clone() };
+        carrier.sent(0);
+        carrier.retried(0);
+        carrier.in_hand(None);
+        carrier.target_down(false);
+        carrier
+    }
+
+    /// Counts messages that are handed to the target.
+    pub fn sent(&self, messages: usize) {
+        self.all.sent.get_or_create(&vec![("pipeline", self.name.clone())]).inc_by(messages as u64);
+    }
+
+    /// Counts messages that are sent again.
+    pub fn retried(&self, messages: usize) {
+        self.all.retried.get_or_create(&vec![("pipeline", self.name.clone())]).inc_by(messages as u64);
+    }
+
+    /// Notes when the oldest message in hand was appended, in milliseconds since the epoch; None when there is none.
+    pub fn in_hand(&self, appended_ms: Option<i64>) {
+        let mut all = self.all.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(self.labels("worker", &self.worker.to_string()), appended_ms);
+    }
+
+    /// Notes whether the target counts as down.
+    pub fn target_down(&self, down: bool) {
+        self.all.target_down.get_or_create(&self.labels("worker", &self.worker.to_string())).set(i64::from(down));
+    }
+
     /// Adds a batch: its messages, their bytes, and what became of its entries.
     pub fn batch(&self, messages: usize, bytes: usize, counts: &Counts) {
         let one = |counters: &Counters, by: u64| {
@@ -206,6 +279,7 @@ impl PipelineMetrics {
         one(&self.all.message_bytes, bytes as u64);
         one(&self.all.received, counts.received);
         one(&self.all.evaluated, counts.evaluated);
+        one(&self.all.forwarded, counts.forwarded);
         let each = |counters: &Counters, label: &'static str, key: &str, by: u64| {
             counters.get_or_create(&self.labels(label, key)).inc_by(by);
         };
@@ -258,6 +332,38 @@ impl PipelineMetrics {
 mod tests {
     use super::*;
     use crate::record::{DeadReason, SkipKind};
+
+    #[test]
+    fn the_page_tells_of_a_target() {
+        let metrics = Metrics::default();
+        let (idle, busy) = (metrics.pipeline("siem").carrier(0), metrics.pipeline("siem").carrier(1));
+        let mut counts = Counts::default();
+        counts.forward(4);
+        counts.refuse();
+        counts.filter();
+        assert!(counts.balanced());
+        busy.sent(5);
+        busy.retried(2);
+        busy.batch(6, 10, &counts);
+        busy.in_hand(Some(crate::pipeline::now_ms() - 3_000));
+        busy.target_down(true);
+        idle.in_hand(None);
+        let page = metrics.page();
+        for line in [
+            "trailhound_received_total{pipeline=\"siem\"} 6",
+            "trailhound_sent_total{pipeline=\"siem\"} 5",
+            "trailhound_forwarded_total{pipeline=\"siem\"} 4",
+            "trailhound_retried_total{pipeline=\"siem\"} 2",
+            "trailhound_skipped_total{pipeline=\"siem\",kind=\"filtered\"} 1",
+            "trailhound_dead_lettered_total{pipeline=\"siem\",reason=\"sink_refused\"} 1",
+            "trailhound_oldest_unacknowledged_seconds{pipeline=\"siem\",worker=\"0\"} 0.0",
+            "trailhound_oldest_unacknowledged_seconds{pipeline=\"siem\",worker=\"1\"} 3.",
+            "trailhound_target_down{pipeline=\"siem\",worker=\"0\"} 0",
+            "trailhound_target_down{pipeline=\"siem\",worker=\"1\"} 1",
+        ] {
+            assert!(page.contains(line), "no {line} in\n{page}");
+        }
+    }
 
     #[test]
     fn the_page_has_the_counters_of_a_batch() {

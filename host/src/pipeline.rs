@@ -1,11 +1,12 @@
-//! The loop: read a batch, detect, deliver, and only then let offsets move.
+//! The loop: read a batch, detect or carry, deliver, and only then let offsets move.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::batch::Batch;
+use crate::carry::{Route, carry};
 use crate::counts::Counts;
 use crate::detect::{DetectLimits, Detector};
 use crate::kafka::TransactionError;
@@ -15,17 +16,57 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, SinkError, Wait};
 use crate::source::{Source, SourceError};
 
-/// What every worker of a pipeline shares. `rules` is the only mutable state among them.
+/// What every worker of a pipeline shares. The rules are the only mutable state among them.
 #[derive(Clone)]
 pub struct Pipeline {
-    /// The live rule set.
-    pub rules: Arc<ArcSwap<RuleSet>>,
-    /// Limits of reading, of rules and of findings.
-    pub limits: DetectLimits,
+    /// What is done with messages between source and sink.
+    pub job: Job,
     /// Where counters go.
     pub metrics: PipelineMetrics,
     /// The wish to stop.
     pub shutdown: Arc<Shutdown>,
+}
+
+/// What is done with messages between source and sink.
+#[derive(Clone)]
+pub enum Job {
+    /// Rules run over them, and what they find is delivered.
+    Detect {
+        /// The live rule set.
+        rules: Arc<ArcSwap<RuleSet>>,
+        /// Limits of reading, of rules and of findings.
+        limits: DetectLimits,
+    },
+    /// They are delivered as they are, without what is left out.
+    Carry(Route),
+}
+
+/// The job as one worker does it.
+enum Work<'a> {
+    Detect(&'a ArcSwap<RuleSet>, Box<Detector>),
+    Carry(&'a Route),
+}
+
+/// One batch's turn: it meets exactly one rule set and one time, however often it is done again.
+enum Turn<'a> {
+    Detect { rules: Guard<Arc<RuleSet>>, detector: &'a mut Detector, now_ms: i64 },
+    Carry(&'a Route),
+}
+
+impl Work<'_> {
+    fn of(job: &Job) -> Work<'_> {
+        match job {
+            Job::Detect { rules, limits } => Work::Detect(rules, Box::new(Detector::new(limits.clone()))),
+            Job::Carry(route) => Work::Carry(route),
+        }
+    }
+
+    fn turn(&mut self) -> Turn<'_> {
+        match self {
+            Work::Detect(rules, detector) => Turn::Detect { rules: rules.load(), detector, now_ms: now_ms() },
+            Work::Carry(route) => Turn::Carry(route),
+        }
+    }
 }
 
 /// Why a worker ended before its source did. What it had not delivered is not committed.
@@ -62,18 +103,21 @@ pub fn run(
     delivery: &mut Delivery,
     mut after_batch: impl FnMut(&Source, &Counts),
 ) -> Result<Counts, PipelineError> {
-    let mut detector = Detector::new(pipeline.limits.clone());
+    let mut work = Work::of(&pipeline.job);
     let mut batch = Batch::default();
     let mut total = Counts::default();
-    delivery.start(Wait { source: &mut *source, shutdown: &pipeline.shutdown })?;
+    delivery.start(pipeline.wait(source))?;
     while source.next_batch(&mut batch, &pipeline.shutdown)? {
-        let rules = pipeline.rules.load();
-        let (now_ms, mut pause) = (now_ms(), AGAIN_AFTER.0);
+        if batch.is_empty() {
+            delivery.idle();
+            continue;
+        }
+        let (mut turn, mut pause) = (work.turn(), AGAIN_AFTER.0);
         let counts = loop {
-            match attempt(pipeline, &rules, &mut detector, &batch, now_ms, source, delivery) {
+            match attempt(pipeline, &mut turn, &batch, source, delivery) {
                 Err(error) if error.again() => {
                     tracing::warn!("{error}; the batch is done again");
-                    if !(Wait { source: &mut *source, shutdown: &pipeline.shutdown }).pause(pause) {
+                    if !pipeline.wait(source).pause(pause) {
                         return Err(error);
                     }
                     pause = (pause * 2).min(AGAIN_AFTER.1);
@@ -89,26 +133,32 @@ pub fn run(
     Ok(total)
 }
 
-/// Detects, delivers, and lets the offsets move. After a transaction that was aborted the same batch, rules and time
-/// make the same output again; what the attempt has counted is forgotten.
+/// Detects or carries, delivers, and lets the offsets move. After a transaction that was aborted the same batch, rules and
+/// time make the same output again; what the attempt has counted is forgotten.
 fn attempt(
     pipeline: &Pipeline,
-    rules: &RuleSet,
-    detector: &mut Detector,
+    turn: &mut Turn<'_>,
     batch: &Batch,
-    now_ms: i64,
     source: &mut Source,
     delivery: &mut Delivery,
 ) -> Result<Counts, PipelineError> {
+    let (rules, detector, now_ms) = match turn {
+        Turn::Detect { rules, detector, now_ms } => (rules, detector, now_ms),
+        Turn::Carry(route) => {
+            let counts = carry(route, batch, delivery, &mut pipeline.wait(source))?;
+            source.commit(batch, &pipeline.shutdown)?;
+            pipeline.metrics.in_hand(None);
+            return Ok(counts);
+        }
+    };
     let (mut refused, mut appended) = (Counts::default(), Vec::new());
-    let mut counts = detector.detect(rules, batch, now_ms, &mut |output| {
+    let mut counts = detector.detect(rules, batch, *now_ms, &mut |output| {
         if output.is_empty() {
             // Modules are slow: nobody else must take over the partitions meanwhile.
             source.keep_alive();
             return Ok(());
         }
-        let wait = Wait { source: &mut *source, shutdown: &pipeline.shutdown };
-        delivery.deliver(output, &mut refused, wait)?;
+        delivery.deliver(output, &mut refused, pipeline.wait(source))?;
         appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
         Ok::<(), SinkError>(())
     })?;
@@ -117,6 +167,12 @@ fn attempt(
     appended.into_iter().for_each(|ms| pipeline.metrics.append_to_finding(acknowledged_ms - ms));
     counts.add(&refused);
     Ok(counts)
+}
+
+impl Pipeline {
+    fn wait<'a>(&'a self, source: &'a mut Source) -> Wait<'a> {
+        Wait { source, shutdown: &self.shutdown, metrics: &self.metrics }
+    }
 }
 
 /// The time in milliseconds since the epoch.

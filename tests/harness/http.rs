@@ -1,6 +1,7 @@
 //! A blocking HTTP/1.1 client as small as the admin page of the program needs it, and a reader of its metrics.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -13,11 +14,27 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When nobody listens, or what listens does not answer in time or not in HTTP.
 pub fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
+    send(port, "GET", path, &[], b"")
+}
+
+/// Sends a request to a loopback port; returns the status code and the body.
+///
+/// # Errors
+/// As [`get`].
+pub fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<(u16, String)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        let _infallible = write!(request, "{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        let _infallible = write!(request, "Content-Length: {}\r\n", body.len());
+    }
+    request.push_str("\r\n");
+    stream.write_all(&[request.as_bytes(), body].concat())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| invalid("no end of the header"))?;

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::child::{Child, tail};
 use crate::folder::Folder;
-use crate::say;
+use crate::install::skip;
 use crate::wait;
 
 pub use client::{Client, Outgoing, Producer, Received};
@@ -60,7 +60,7 @@ impl Kafka {
     pub fn shared() -> Option<&'static Kafka> {
         static SHARED: LazyLock<Option<Kafka>> = LazyLock::new(|| install::get().ok().map(Kafka::with));
         if SHARED.is_none() {
-            install::get().inspect_err(|why| skip(why)).ok()?;
+            install::get().inspect_err(|why| skip("Kafka", why)).ok()?;
         }
         SHARED.as_ref()
     }
@@ -68,7 +68,7 @@ impl Kafka {
     /// Starts a broker of the test's own, to be broken. None where a real broker cannot be had (no Java, or no jars);
     /// the test is then skipped, which is printed, and on a build server (`CI=true`) that is a failure.
     pub fn start() -> Option<Kafka> {
-        install::get().inspect_err(|why| skip(why)).ok().map(Kafka::with)
+        install::get().inspect_err(|why| skip("Kafka", why)).ok().map(Kafka::with)
     }
 
     fn with(install: &'static Install) -> Kafka {
@@ -121,12 +121,6 @@ impl Kafka {
         wait_until_started(&mut process);
         self.process = Some(process);
     }
-}
-
-/// Says that the test that runs on this thread is skipped.
-fn skip(why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "no real Kafka to test against: {why}");
-    say(&format!("skipped: {}: {why}", std::thread::current().name().unwrap_or("a test")));
 }
 
 /// Waits for the broker's own word that it takes requests.

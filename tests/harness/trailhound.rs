@@ -28,6 +28,8 @@ pub struct Config {
     pub rules: String,
     /// The number of workers.
     pub workers: u32,
+    /// Whether rules run. The pipeline is called `detect` all the same.
+    pub detect: bool,
     /// The inline table of the source.
     pub source: String,
     /// The inline table of the sink.
@@ -74,6 +76,7 @@ impl Config {
             kafka: properties.to_vec(),
             rules: "directory = FOLDER".to_owned(),
             workers: 2,
+            detect: true,
             source: format!(r#"{{ kafka = {{ topics = ["{name}.cloudtrail"], group = "{name}", {quick} }} }}"#),
             sink: format!(r#"{{ kafka = {{ topic = "{name}.findings" }} }}"#),
             dead_letters: format!(r#"{{ kafka = {{ topic = "{name}.dead" }} }}"#),
@@ -81,6 +84,14 @@ impl Config {
             more: String::new(),
             modules: Vec::new(),
         }
+    }
+
+    /// A pipeline without rules, from the topic `NAME.findings` to `sink`, an inline table. The dead letters are in
+    /// `NAME.dead`.
+    pub fn forward(bootstrap: &str, name: &str, sink: &str) -> Config {
+        let mut config = Config::new(bootstrap, name);
+        config.source = config.source.replace(&format!("{name}.cloudtrail"), &format!("{name}.findings"));
+        Config { detect: false, rules: String::new(), sink: sink.to_owned(), ..config }
     }
 
     /// Sets a property of `[kafka]`, in place of the one that has its name.
@@ -106,10 +117,11 @@ impl Config {
         let _infallible = write!(
             toml,
             "[admin]\nlisten = \"127.0.0.1:{port}\"\n[rules]\n{}\n[pipelines.detect]\nworkers = {}\n\
-             source = {}\ndetect = true\nsink = {}\ndead_letters = {}\n{delivery}{}\n",
+             source = {}\ndetect = {}\nsink = {}\ndead_letters = {}\n{delivery}{}\n",
             self.rules.replace("FOLDER", &format!("{rules:?}")),
             self.workers,
             self.source,
+            self.detect,
             self.sink,
             self.dead_letters,
             self.more
@@ -137,12 +149,26 @@ impl Trailhound {
         let folder = Folder::new("program");
         let rules = folder.path().join("rules");
         std::fs::create_dir(&rules).expect("a folder for rules");
-        std::fs::write(rules.join("root_login.wasm"), module("root_login")).expect("a module");
+        if config.detect {
+            std::fs::write(rules.join("root_login.wasm"), module("root_login")).expect("a module");
+        }
         for (name, wasm) in &config.modules {
             std::fs::write(rules.join(format!("{name}.wasm")), wasm).expect("a module");
         }
         let port = free_port();
         let file = folder.write("pipeline.toml", config.toml(port, &rules));
+        Trailhound::run(folder, port, &file, wrap)
+    }
+
+    /// Starts the program with a `pipeline.toml` of this text, which has no `[admin]` and no key above its first table, and
+    /// does not wait for anything. There are no rules.
+    pub fn start_text(text: &str) -> Trailhound {
+        let (folder, port) = (Folder::new("program"), free_port());
+        let file = folder.write("pipeline.toml", format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n{text}"));
+        Trailhound::run(folder, port, &file, |program| program)
+    }
+
+    fn run(folder: Folder, port: u16, file: &Path, wrap: impl FnOnce(Command) -> Command) -> Trailhound {
         let mut command = Command::new(binary());
         command.args(["run", "--config"]).arg(file).current_dir(folder.path());
         let mut command = wrap(command);
@@ -270,13 +296,19 @@ impl Trailhound {
         self.summary()
     }
 
-    /// The summary that it has printed at its end.
+    /// The summary that it has printed at its end, of the pipeline `detect`.
     #[track_caller]
     pub fn summary(&self) -> Summary {
+        self.summary_of("detect")
+    }
+
+    /// The summary that it has printed at its end, of one pipeline.
+    #[track_caller]
+    pub fn summary_of(&self, pipeline: &str) -> Summary {
         let stdout = self.child.stdout();
         assert_eq!(stdout.lines().count(), 1, "one line on standard output: {stdout:?}");
         let line: Value = serde_json::from_str(&stdout).expect("a summary in JSON");
-        Summary(line["pipelines"]["detect"].clone())
+        Summary(line["pipelines"][pipeline].clone())
     }
 
     /// What it has logged.
@@ -323,7 +355,8 @@ impl Summary {
 
     /// Whether every entry is accounted for.
     pub fn balanced(&self) -> bool {
-        self.count("received") == self.count("evaluated") + self.count("skipped") + self.count("dead_lettered")
+        let settled = ["evaluated", "forwarded", "skipped", "dead_lettered"].map(|name| self.count(name));
+        self.count("received") == settled.iter().sum::<u64>()
     }
 
     /// Checks that every entry is accounted for.

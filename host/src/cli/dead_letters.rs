@@ -31,7 +31,8 @@ pub(super) enum DeadLettersCommand {
     /// A replayed record is evaluated by all rules again, not only by the one that failed. Findings keep their ids, so
     /// repeats are harmless; the same bytes are replayed once, however many letters hold them. The dead letters stay
     /// where they are. A message that is replayed has the header trailhound.replayed: the partition and the offset
-    /// that it had before. Letters with the reason sink_refused hold a finding and no record: they are only counted.
+    /// that it had before. Letters with the reason sink_refused of a pipeline that detects hold a finding and no record:
+    /// they are only counted. Those of a pipeline that carries hold the message, and go back with its key and headers.
     /// The balance goes to standard output as one line of JSON.
     Replay {
         #[command(flatten)]
@@ -293,17 +294,20 @@ fn replay(which: &Which, dry_run: bool, limit: Option<u64>) -> Result<(), Failur
     let (name, pipeline) = which.pipeline()?;
     let client_id = client_id();
     let mut letters = open(&name, &pipeline, &client_id)?;
+    let source = pipeline.source.kafka().ok_or_else(|| {
+        let hint = "its letters are listed, and whoever sent the records sends them again";
+        Failure::usage(format!("pipelines.{name}.source: is no topic to put records back onto\nhint: {hint}"))
+    })?;
     if !dry_run {
         let key = format!("pipelines.{name}.source.kafka");
         let topic = |topic| Topic { key: &key, name: topic, create: None, config: &[] };
-        let topics: Vec<Topic<'_>> = pipeline.source.topics.iter().map(|name| topic(name)).collect();
-        let mistakes = kafka::check(&pipeline.source.properties, &topics, false);
+        let topics: Vec<Topic<'_>> = source.topics.iter().map(|name| topic(name)).collect();
+        let mistakes = kafka::check(&source.properties, &topics, false);
         if !mistakes.is_empty() {
             return Err(unusable(&mistakes));
         }
     }
-    let source = &pipeline.source;
-    let mut replay = Replay::new(&source.properties, &source.topics, &client_id, limit, dry_run);
+    let mut replay = Replay::new(&source.properties, &source.topics, &client_id, !pipeline.detect, limit, dry_run);
     let read = each(&name, &mut letters, &which.selection(), |letter| replay.take(letter).map_err(Failure::new));
     let finished = replay.finish().map_err(Failure::new);
     let counts = &mut replay.counts;

@@ -8,6 +8,7 @@ mod progress;
 mod rule;
 mod run;
 mod scan;
+mod siem;
 mod validate;
 
 use std::fmt::Display;
@@ -58,7 +59,7 @@ enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
         config: PathBuf,
-        /// Also check the brokers, the login and the topics
+        /// Also ask the brokers and the targets: the login, the topics, what a SIEM answers
         #[arg(long)]
         connect: bool,
     },
@@ -69,6 +70,9 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersCommand),
     /// Show the whole way on an in-process Kafka with made-up traffic; needs nothing and ends by itself
     Demo(demo::Args),
+    /// What a SIEM must be told before it takes findings
+    #[command(subcommand)]
+    Siem(siem::SiemCommand),
     /// Build, inspect and test rule modules; publish them to a running fleet
     #[command(subcommand)]
     Rule(rule::RuleCommand),
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::scan(args),
         Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Demo(args) => demo::demo(args),
+        Command::Siem(command) => siem::siem(command),
         Command::Rule(command) => rule::rule(command),
     });
     match result {

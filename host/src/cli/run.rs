@@ -10,36 +10,83 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::validate::{check_kafka, load_rules, unusable};
 use super::{Failure, print};
 use crate::admin::{self, Health};
-use crate::config::{self, Config, PipelineConfig, SinkConfig};
+use crate::config::{self, Config, PipelineConfig, SinkConfig, SourceConfig};
 use crate::counts::{Counts, total};
 use crate::kafka::Transaction;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline, PipelineError};
+use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::Engine;
 use crate::shutdown::Shutdown;
-use crate::sink::{Delivery, FileSink, KafkaSink, Sink, SinkError, StdoutSink, TransactionSink};
-use crate::source::{KafkaSource, Source};
-use crate::swap::Wake;
+use crate::sink::{
+    ArchiveSink, Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, SyslogSink,
+    TransactionSink, WebhookSink,
+};
+use crate::source::{Endpoint, EndpointError, FirehoseSource, KafkaSource, KafkaSourceConfig, Source, SourceError};
+use crate::swap::{Keeper, Wake};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = config::load(file).map_err(Failure::usage)?;
-    let engine = Engine::new().map_err(Failure::new)?;
     let (metrics, wake) = (Metrics::default(), Wake::default());
     let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
     serve(&config, &metrics, &health, &shutdown, &wake)?;
-    let load = || load_rules(&engine, &config, false, &metrics, &|| shutdown.requested());
+    let mut keeper = prepare(&config, &metrics, &shutdown)?;
+    if let Some(keeper) = &mut keeper {
+        wait_for_rules(&config, keeper, &shutdown, &wake);
+    }
+    let rules = keeper.as_ref().map(Keeper::rules);
+    let mut workers = Vec::new();
+    for (name, pipeline) in &config.pipelines {
+        let job = match &rules {
+            Some(rules) if pipeline.detect => Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() },
+            _ => Job::Carry(pipeline.route.clone()),
+        };
+        let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
+        let inlet = inlet(name, pipeline, &metrics, &shutdown)?;
+        for number in 0..pipeline.workers {
+            let worker = start((name, number), &config.instance, pipeline, &inlet, shared.clone(), &health)?;
+            workers.push((name.clone(), worker));
+        }
+    }
+    let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
+    let keep = keeper
+        .map(|keeper| std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop)));
+    let keep = keep.transpose().map_err(Failure::new)?;
+    health.running();
+    let live = rules.map(|rules| rules.load_full());
+    tracing::info!(
+        pipelines = config.pipelines.len(),
+        workers = workers.len(),
+        modules = live.as_ref().map(|live| live.modules.len()),
+        rules = live.as_ref().map(|live| live.rules_len()),
+        generation = live.as_ref().map(|live| live.generation),
+        "running"
+    );
+    let finished = finish(workers);
+    // Its last words to the fleet.
+    shutdown.request();
+    let _ = keep.map(JoinHandle::join);
+    finished
+}
+
+/// Checks the clusters, and loads the rules where some pipeline detects.
+fn prepare(config: &Config, metrics: &Metrics, shutdown: &Shutdown) -> Result<Option<Keeper>, Failure> {
+    let engine = config.detects().then(Engine::new).transpose().map_err(Failure::new)?;
+    let load = |engine| load_rules(engine, config, false, metrics, &|| shutdown.requested());
     // A mistake in the folder is said without asking the brokers.
-    let loaded = config.rules.topic.is_none().then(load).transpose()?;
-    let mistakes = check_kafka(&config, true);
+    let early = engine.as_ref().filter(|_| config.rules.topic.is_none()).map(load).transpose()?;
+    let mistakes = check_kafka(config, true);
     if !mistakes.is_empty() {
         return Err(unusable(&mistakes));
     }
-    let mut keeper = match loaded {
-        Some(keeper) => keeper,
-        None => load()?,
-    };
+    match early {
+        Some(keeper) => Ok(Some(keeper)),
+        None => engine.as_ref().map(load).transpose(),
+    }
+}
+
+/// Nothing is received before there is something to detect with.
+fn wait_for_rules(config: &Config, keeper: &mut Keeper, shutdown: &Shutdown, wake: &Wake) {
     let rules = keeper.rules();
-    // Nothing is received before there is something to detect with.
     if rules.load().modules.is_empty() {
         tracing::warn!(
             topic = config.rules.topic,
@@ -47,39 +94,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         );
     }
     while rules.load().modules.is_empty() && !shutdown.requested() {
-        keeper.turn(&wake);
+        keeper.turn(wake);
     }
-    let mut workers = Vec::new();
-    for (name, pipeline) in &config.pipelines {
-        let shared = Pipeline {
-            rules: Arc::clone(&rules),
-            limits: config.limits.clone(),
-            metrics: metrics.pipeline(name),
-            shutdown: Arc::clone(&shutdown),
-        };
-        for number in 0..pipeline.workers {
-            let worker = start((name, number), &config.instance, pipeline, shared.clone(), &health)?;
-            workers.push((name.clone(), worker));
-        }
-    }
-    let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
-    let keep = std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop));
-    let keep = keep.map_err(Failure::new)?;
-    health.running();
-    let live = rules.load();
-    tracing::info!(
-        pipelines = config.pipelines.len(),
-        workers = workers.len(),
-        modules = live.modules.len(),
-        rules = live.rules_len(),
-        generation = live.generation,
-        "running"
-    );
-    let finished = finish(workers);
-    // Its last words to the fleet.
-    shutdown.request();
-    let _ = keep.join();
-    finished
 }
 
 /// Waits for all workers and prints the balance.
@@ -99,6 +115,7 @@ fn finish(workers: Vec<(String, JoinHandle<Result<Counts, PipelineError>>)>) -> 
             pipeline = name,
             received = counts.received,
             evaluated = counts.evaluated,
+            forwarded = counts.forwarded,
             skipped = total(&counts.skipped),
             dead_lettered = total(&counts.dead_lettered),
             failed = total(&counts.failed),
@@ -117,7 +134,8 @@ fn start(
     (name, number): (&str, usize),
     instance: &str,
     config: &PipelineConfig,
-    pipeline: Pipeline,
+    inlet: &Inlet<'_>,
+    mut pipeline: Pipeline,
     health: &Health,
 ) -> Result<JoinHandle<Result<Counts, PipelineError>>, Failure> {
     // Unique among the members of the group and the producers of the cluster, here and on other machines.
@@ -134,10 +152,10 @@ fn start(
         shadow: sink(&config.shadow)?,
         dead_letters: sink(&config.dead_letters)?,
     };
-    let metrics = Some(pipeline.metrics.clone());
-    let source =
-        KafkaSource::new(&config.source, config.batch.clone(), &id, metrics, transaction).map_err(Failure::new)?;
-    let mut source = Source::Kafka(Box::new(source));
+    if !config.detect {
+        pipeline.metrics = pipeline.metrics.carrier(number);
+    }
+    let mut source = source(config, inlet, &id, &pipeline, transaction).map_err(Failure::new)?;
     let (health, label) = (health.clone(), name.to_owned());
     let work = move || {
         let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
@@ -153,14 +171,62 @@ fn start(
     std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
 }
 
+/// What the workers of a pipeline read from.
+enum Inlet<'a> {
+    /// Topics: each worker has a consumer of its own.
+    Kafka(&'a KafkaSourceConfig),
+    /// An endpoint that they share.
+    Firehose(Arc<Endpoint>),
+}
+
+/// Starts what the workers of a pipeline share of its source.
+fn inlet<'a>(
+    name: &str,
+    config: &'a PipelineConfig,
+    metrics: &Metrics,
+    shutdown: &Arc<Shutdown>,
+) -> Result<Inlet<'a>, Failure> {
+    match &config.source {
+        SourceConfig::Kafka(kafka, _) => Ok(Inlet::Kafka(kafka)),
+        SourceConfig::Firehose(firehose) => {
+            let failed = |error: EndpointError| Failure::new(format!("pipelines.{name}.source.firehose: {error}"));
+            let metrics = metrics.firehoses().pipeline(name);
+            let endpoint = Endpoint::start(name, firehose, metrics, Arc::clone(shutdown)).map_err(failed)?;
+            Ok(Inlet::Firehose(Arc::new(endpoint)))
+        }
+    }
+}
+
+fn source(
+    config: &PipelineConfig,
+    inlet: &Inlet<'_>,
+    client_id: &str,
+    pipeline: &Pipeline,
+    transaction: Option<Arc<Transaction>>,
+) -> Result<Source, SourceError> {
+    let (limits, metrics) = (config.batch.clone(), Some(pipeline.metrics.clone()));
+    match inlet {
+        Inlet::Kafka(source) => {
+            let source = KafkaSource::new(source, limits, !config.detect, client_id, metrics, transaction)?;
+            Ok(Source::Kafka(Box::new(source)))
+        }
+        Inlet::Firehose(endpoint) => Ok(Source::Firehose(Box::new(FirehoseSource::new(Arc::clone(endpoint), limits)))),
+    }
+}
+
 fn sink(config: &SinkConfig, client_id: &str, transaction: Option<&Arc<Transaction>>) -> Result<Sink, SinkError> {
     Ok(match (config, transaction) {
         (SinkConfig::Kafka(config, _), Some(transaction)) => {
             Sink::Transaction(TransactionSink::new(&config.topic, transaction))
         }
         (SinkConfig::Kafka(config, _), None) => Sink::Kafka(Box::new(KafkaSink::new(config.clone(), client_id)?)),
+        (SinkConfig::Splunk(config), _) => Sink::Splunk(Box::new(SplunkSink::new(config.clone())?)),
+        (SinkConfig::OpenSearch(config), _) => Sink::OpenSearch(Box::new(OpenSearchSink::new(config.clone())?)),
         (SinkConfig::Stdout, _) => Sink::Stdout(StdoutSink::default()),
         (SinkConfig::File(path), _) => Sink::File(FileSink::open(path)?),
+        (SinkConfig::Syslog(config), _) => Sink::Syslog(Box::new(SyslogSink::new((**config).clone())?)),
+        (SinkConfig::Webhook(config), _) => Sink::Webhook(Box::new(WebhookSink::new((**config).clone())?)),
+        (SinkConfig::Archive(config), _) => Sink::Archive(ArchiveSink::open(config.clone())?),
         (SinkConfig::Discard, _) => Sink::Discard,
     })
 }

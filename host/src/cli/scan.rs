@@ -13,7 +13,7 @@ use super::{Failure, refused};
 use crate::counts::{Counts, total};
 use crate::detect::DetectLimits;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Job, Pipeline};
 use crate::rules::{Engine, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, FileSink, Sink, StdoutSink};
@@ -70,8 +70,7 @@ pub(super) fn scan(args: &Args) -> Result<(), Failure> {
     // A scan has no hurry, and must give the same findings however fast it runs.
     limits.rules.failures_in_row_max = u32::MAX;
     let shared = Pipeline {
-        rules: Arc::new(ArcSwap::from_pointee(rules)),
-        limits,
+        job: Job::Detect { rules: Arc::new(ArcSwap::from_pointee(rules)), limits },
         metrics: Metrics::default().pipeline("scan"),
         shutdown: Arc::new(Shutdown::new(Duration::ZERO)),
     };

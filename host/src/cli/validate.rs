@@ -3,44 +3,88 @@
 use std::path::Path;
 
 use super::{Failure, print};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SinkConfig, SourceConfig};
 use crate::kafka::{self, KafkaError, Topic};
 use crate::metrics::Metrics;
 use crate::rules::Engine;
+use crate::sink::{OpenSearchSink, SplunkSink};
+use crate::source::FirehoseConfig;
 use crate::swap::{self, Keeper, StartError};
 
 pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
     let mut config = config::load(file).map_err(Failure::usage)?;
-    let engine = Engine::new().map_err(Failure::new)?;
+    check_certificates(&config)?;
     if connect {
         let mistakes = check_kafka(&config, false);
         if !mistakes.is_empty() {
             return Err(unusable(&mistakes));
         }
-    } else {
+    }
+    let answers = check_targets(&config, connect)?;
+    let rules = if config.detects() { prove(&mut config, connect)? } else { String::new() };
+    let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
+    let answer = if connect { "; brokers and topics answer" } else { "" };
+    print(format_args!("{}: valid: pipelines {}{rules}{answer}{answers}", file.display(), names.join(", ")))
+}
+
+/// Makes the clients of all targets beyond Kafka, and with `connect` asks each. Gives what they said.
+fn check_targets(config: &Config, connect: bool) -> Result<String, Failure> {
+    let (mut said, mut wrong) = (String::new(), Vec::new());
+    for (name, pipeline) in &config.pipelines {
+        let answer = match &pipeline.sink {
+            SinkConfig::Splunk(config) => {
+                SplunkSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
+            }
+            SinkConfig::OpenSearch(config) => {
+                OpenSearchSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
+            }
+            _ => continue,
+        };
+        match answer {
+            Err(error) => wrong.push(format!("pipelines.{name}.sink: {error}")),
+            Ok((_, None)) => {}
+            Ok((url, Some(Ok(answer)))) => said.push_str(&format!("; {url} answers {answer}")),
+            Ok((url, Some(Err(answer)))) => {
+                let hint = "check the address, the login and the certificates; a running forwarder would wait";
+                wrong.push(format!("pipelines.{name}.sink: {url}: {answer}\nhint: {hint}"));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(said) } else { Err(Failure::new(wrong.join("\n\n"))) }
+}
+
+/// Reads the certificates that endpoints are to use.
+fn check_certificates(config: &Config) -> Result<(), Failure> {
+    for (name, pipeline) in &config.pipelines {
+        if let SourceConfig::Firehose(FirehoseConfig { tls: Some(certificate), .. }) = &pipeline.source {
+            let failed = |error| Failure::usage(format!("pipelines.{name}.source.firehose.tls: {error}"));
+            certificate.check().map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads and proves the modules, and says how many there are.
+fn prove(config: &mut Config, connect: bool) -> Result<String, Failure> {
+    let engine = Engine::new().map_err(Failure::new)?;
+    if !connect {
         // The modules of the topic are proved with --connect.
         config.rules.status_topic = None;
     }
     let topic = if connect { None } else { config.rules.topic.take() };
-    let keeper = load_rules(&engine, &config, topic.is_some(), &Metrics::default(), &|| false)?;
+    let keeper = load_rules(&engine, config, topic.is_some(), &Metrics::default(), &|| false)?;
     // A running fleet bears with these; whoever asks wants to know.
     let refused: Vec<String> = keeper.refused().map(ToString::to_string).collect();
     if !refused.is_empty() {
         return Err(Failure::usage(refused.join("\n\n")));
     }
     let rules = keeper.rules().load_full();
-    let names: Vec<&str> = config.pipelines.keys().map(String::as_str).collect();
-    print(format_args!(
-        "{}: valid: pipelines {}; {} modules with {} rules{}",
-        file.display(),
-        names.join(", "),
+    let later = topic.map(|topic| format!("; those of the topic {topic} are proved with --connect"));
+    Ok(format!(
+        "; {} modules with {} rules{}",
         rules.modules.len(),
         rules.rules_len(),
-        match (connect, topic) {
-            (true, _) => "; brokers and topics answer".to_owned(),
-            (false, Some(topic)) => format!("; those of the topic {topic} are proved with --connect"),
-            (false, None) => String::new(),
-        }
+        later.as_deref().unwrap_or_default()
     ))
 }
 
@@ -93,7 +137,7 @@ fn check_rules_topics<'a>(config: &'a Config, may_create: bool) -> Vec<KafkaErro
 
 /// Checks the clusters and topics of all pipelines; creates missing topics when `may_create`.
 pub(super) fn check_kafka(config: &Config, may_create: bool) -> Vec<KafkaError> {
-    let mut mistakes = check_rules_topics(config, may_create);
+    let mut mistakes = if config.detects() { check_rules_topics(config, may_create) } else { Vec::new() };
     for (name, pipeline) in &config.pipelines {
         let mut reachable: Vec<&crate::kafka::Properties> = Vec::new();
         for (key, properties, topics, create) in pipeline.kafka_parts(name) {

@@ -1,9 +1,23 @@
 //! Configuration: `pipeline.toml` becomes valid pipelines, or every mistake at once. Reading it has no side effects.
 
+mod archive;
+mod carry;
 mod expand;
+mod firehose;
+mod http;
+mod kafka;
+mod limits;
 mod mistake;
+mod opensearch;
+mod pipeline;
 mod read;
+mod rules;
 mod section;
+mod sink;
+mod source;
+mod splunk;
+mod syslog;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,10 +27,11 @@ use std::time::Duration;
 pub use mistake::{Mistake, Mistakes};
 pub use read::{load, parse, reference};
 
+use crate::carry::Route;
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
-use crate::sink::KafkaSinkConfig;
-use crate::source::{BatchLimits, KafkaSourceConfig};
+use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig, WebhookConfig};
+use crate::source::{BatchLimits, FirehoseConfig, KafkaSourceConfig};
 
 /// A whole `pipeline.toml`, valid.
 #[derive(Clone, Debug)]
@@ -52,20 +67,29 @@ pub struct RulesConfig {
     pub settings: BTreeMap<String, String>,
 }
 
-/// A source, a sink, and rules between them.
+impl Config {
+    /// Whether some pipeline detects, so that rules are needed.
+    pub fn detects(&self) -> bool {
+        self.pipelines.values().any(|pipeline| pipeline.detect)
+    }
+}
+
+/// A source, a sink, and whether rules run between them.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
-    /// Threads, each with a consumer, a producer and rule instances of its own.
+    /// Threads, each with a source, a sink and rule instances of its own.
     pub workers: usize,
-    /// Whether findings, dead letters and offsets of a batch go into one Kafka transaction.
+    /// Whether what is delivered, dead letters and offsets of a batch go into one Kafka transaction.
     pub exactly_once: bool,
-    /// Where records come from.
-    pub source: KafkaSourceConfig,
-    /// Whether and how missing source topics are created.
-    pub source_create: Option<Create>,
-    /// Where findings go.
+    /// Whether rules run over the messages. They are carried as they are otherwise.
+    pub detect: bool,
+    /// What is left out where messages are carried.
+    pub route: Route,
+    /// Where messages come from.
+    pub source: SourceConfig,
+    /// Where findings go, or what is carried.
     pub sink: SinkConfig,
-    /// Where findings of modules in shadow go.
+    /// Where findings of modules in shadow go. Nowhere for a pipeline that carries.
     pub shadow: SinkConfig,
     /// Where dead letters go.
     pub dead_letters: SinkConfig,
@@ -73,25 +97,60 @@ pub struct PipelineConfig {
     pub batch: BatchLimits,
 }
 
+/// A source as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// Kafka topics, and whether and how they are created when they are missing.
+    Kafka(KafkaSourceConfig, Option<Create>),
+    /// An endpoint that Amazon Data Firehose delivers to.
+    Firehose(FirehoseConfig),
+}
+
 /// A sink as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkConfig {
     /// A Kafka topic, and whether and how it is created.
     Kafka(KafkaSinkConfig, Option<Create>),
+    /// Splunk's HTTP Event Collector.
+    Splunk(SplunkConfig),
+    /// OpenSearch or Elasticsearch.
+    OpenSearch(OpenSearchConfig),
     /// Standard output.
     Stdout,
     /// A file of dead letters.
     File(PathBuf),
+    /// A syslog receiver.
+    Syslog(Box<SyslogConfig>),
+    /// A webhook.
+    Webhook(Box<WebhookConfig>),
+    /// Rotated files.
+    Archive(ArchiveConfig),
     /// Nowhere: counting is enough.
     Discard,
+}
+
+impl SourceConfig {
+    /// The topics that are read; None where it is no Kafka.
+    pub fn kafka(&self) -> Option<&KafkaSourceConfig> {
+        match self {
+            SourceConfig::Kafka(source, _) => Some(source),
+            SourceConfig::Firehose(_) => None,
+        }
+    }
 }
 
 impl PipelineConfig {
     /// The properties of every Kafka client of this pipeline with the key that it goes by, and its topics.
     pub fn kafka_parts<'a>(&'a self, name: &str) -> Vec<(String, &'a Properties, Vec<&'a str>, Option<Create>)> {
         let key = |part: &str| format!("pipelines.{name}.{part}");
-        let topics = self.source.topics.iter().map(String::as_str).collect();
-        let mut parts = vec![(key("source.kafka"), &self.source.properties, topics, self.source_create)];
+        let mut parts = Vec::new();
+        match &self.source {
+            SourceConfig::Kafka(source, create) => {
+                let topics = source.topics.iter().map(String::as_str).collect();
+                parts.push((key("source.kafka"), &source.properties, topics, *create));
+            }
+            SourceConfig::Firehose(_) => {}
+        }
         for (part, sink) in
             [("sink.kafka", &self.sink), ("shadow.kafka", &self.shadow), ("dead_letters.kafka", &self.dead_letters)]
         {

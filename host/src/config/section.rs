@@ -165,8 +165,17 @@ impl<'t> Section<'t> {
     /// A list of texts.
     /// None where something else stands there, which has been complained about.
     pub(super) fn texts(&mut self, name: &'static str, findings: &mut Findings) -> Option<Vec<String>> {
+        self.texts_or(name, "required", findings)
+    }
+
+    /// A list of texts that may be left out, and is empty then.
+    pub(super) fn list(&mut self, name: &'static str, findings: &mut Findings) -> Option<Vec<String>> {
+        self.texts_or(name, "[]", findings)
+    }
+
+    fn texts_or(&mut self, name: &'static str, default: &str, findings: &mut Findings) -> Option<Vec<String>> {
         let key = self.key(name);
-        let Some(value) = self.ask(name, "required", findings) else { return Some(Vec::new()) };
+        let Some(value) = self.ask(name, default, findings) else { return Some(Vec::new()) };
         let DeValue::Array(array) = value.get_ref() else {
             let what = format!("must be a list of texts, not {}", article(value.get_ref()));
             findings.wrong(Some(&value.span()), &key, what, "write [\"one\", \"two\"]");
@@ -182,19 +191,36 @@ impl<'t> Section<'t> {
     where
         T: TryFrom<u64> + Copy + Display,
     {
+        let default = value.to_string();
+        if let Some(number) = self.whole(name, &default, bounds, findings) {
+            *value = number;
+        }
+    }
+
+    /// A whole number within bounds, which is no limit where it is left out; the reference calls its default `none`.
+    pub(super) fn limit<T>(&mut self, name: &'static str, bounds: [u64; 2], findings: &mut Findings) -> Option<T>
+    where
+        T: TryFrom<u64>,
+    {
+        self.whole(name, "none", bounds, findings)
+    }
+
+    fn whole<T>(&mut self, name: &'static str, default: &str, bounds: [u64; 2], findings: &mut Findings) -> Option<T>
+    where
+        T: TryFrom<u64>,
+    {
         let key = self.key(name);
-        let Some(given) = self.ask(name, &value.to_string(), findings) else { return };
+        let given = self.ask(name, default, findings)?;
         let [min, max] = bounds;
         let parsed = match given.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok(),
             _ => None,
         };
-        match parsed.filter(|number| (min..=max).contains(number)).and_then(|number| T::try_from(number).ok()) {
-            Some(number) => *value = number,
-            None => {
-                findings.wrong(Some(&given.span()), &key, format!("must be a whole number from {min} to {max}"), "")
-            }
+        let number = parsed.filter(|number| (min..=max).contains(number)).and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            findings.wrong(Some(&given.span()), &key, format!("must be a whole number from {min} to {max}"), "");
         }
+        number
     }
 
     /// True or false. None where something else stands there, which has been complained about.

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::{SinkConfig, parse, reference};
+use crate::carry::Shadow;
+use crate::sink::Place;
 use crate::source::Protocol;
 
 const GOOD: &str = r#"
@@ -35,9 +37,9 @@ fn check(text: &str, expect: &[(usize, &str, &str)]) {
 fn a_valid_configuration_is_taken_as_it_stands() {
     let config = parse(GOOD, "pipeline.toml", Path::new("/etc/th")).unwrap();
     let pipeline = &config.pipelines["detect"];
-    assert_eq!(pipeline.source.topics, ["a", "b"]);
-    assert_eq!(pipeline.source.properties.get("fetch.wait.max.ms"), Some("10"));
-    assert_eq!(pipeline.source.properties.get("bootstrap.servers"), Some("127.0.0.1:9092"));
+    assert_eq!(pipeline.source.kafka().unwrap().topics, ["a", "b"]);
+    assert_eq!(pipeline.source.kafka().unwrap().properties.get("fetch.wait.max.ms"), Some("10"));
+    assert_eq!(pipeline.source.kafka().unwrap().properties.get("bootstrap.servers"), Some("127.0.0.1:9092"));
     assert_eq!(pipeline.dead_letters, SinkConfig::File("/etc/th/dead.ndjson".into()));
     assert!(matches!(&pipeline.sink, SinkConfig::Kafka(sink, Some(create))
         if sink.topic == "f" && create.partitions == 4 && create.replication == 1));
@@ -80,7 +82,6 @@ sink = { kafka = { topic = 5 } }
             (9, "limits.read.mesage_bytes_max", "did you mean `message_bytes_max`?"),
             (10, "limits.read.nesting_max", "from 1 to 64"),
             (12, "admin.listen", "ADDRESS:PORT"),
-            (13, "pipelines.detect.detect", "must be true"),
             (13, "pipelines.detect.dead_letters", "is missing"),
             (14, "pipelines.detect.workers", "whole number"),
             (15, "pipelines.detect.source.kafka.topics", "at least one topic"),
@@ -152,7 +153,7 @@ fn exactly_once_is_one_clusters() {
 fn the_groups_protocol_and_the_names_of_members_are_options() {
     let source = |options: &str| within_kafka("").replace("group = \"g\"", &format!("group = \"g\", {options}"));
     let config = parse(&source("protocol = \"consumer\""), "pipeline.toml", Path::new("")).unwrap();
-    assert_eq!(config.pipelines["detect"].source.protocol, Protocol::Consumer);
+    assert_eq!(config.pipelines["detect"].source.kafka().unwrap().protocol, Protocol::Consumer);
     check(
         &source("protocol = \"consumer\"").replace("[pipelines", "\"session.timeout.ms\" = 1000\n[pipelines"),
         &[(7, "pipelines.detect.source.kafka.protocol", "property session.timeout.ms")],
@@ -162,7 +163,7 @@ fn the_groups_protocol_and_the_names_of_members_are_options() {
     check(&source("static_members = true"), &[(6, key, "needs `instance`")]);
     let named = |name: &str| format!("instance = \"{name}\"\n{}", source("static_members = true"));
     let config = parse(&named("pod-0"), "pipeline.toml", Path::new("")).unwrap();
-    assert!(config.pipelines["detect"].source.static_members && config.instance == "pod-0");
+    assert!(config.pipelines["detect"].source.kafka().unwrap().static_members && config.instance == "pod-0");
     check(&named("pod 0"), &[(1, "instance", "no name for a process")]);
     check(&named(""), &[(1, "instance", "no name for a process")]);
 }
@@ -193,4 +194,127 @@ fn every_key_has_a_default_or_is_required() {
     assert!(has("rules.directory", "rules"));
     assert!(has("pipelines.NAME.workers", "1"));
     assert!(has("pipelines.NAME.sink.kafka.topic", "required"));
+}
+
+/// The same with `detect` left out, so that the pipeline carries.
+fn carrying(change: &dyn Fn(String) -> String) -> String {
+    change(within_kafka("").replace("detect = true\n", ""))
+}
+
+#[test]
+fn a_pipeline_carries_unless_it_detects() {
+    let config = parse(&carrying(&|text| text), "pipeline.toml", Path::new("")).unwrap();
+    assert!(!config.pipelines["detect"].detect && !config.detects());
+    assert!(parse(GOOD, "pipeline.toml", Path::new("")).unwrap().detects());
+    check(
+        &carrying(&|text| format!("{text}shadow.stdout = {{}}\n")),
+        &[(10, "pipelines.detect.shadow", "rules find, and this runs none")],
+    );
+    check(
+        &carrying(&|text| text.replace("topic = \"f\"", "topic = \"a\"")),
+        &[(7, "pipelines.detect.sink", "a topic that it reads")],
+    );
+    let once = carrying(&|text| format!("{text}delivery = \"exactly-once\"\n"));
+    assert!(parse(&once, "pipeline.toml", Path::new("")).unwrap().pipelines["detect"].exactly_once);
+    check(
+        &carrying(&|text| text.replace("sink = { kafka = { topic", "sink = { stdout = {}, kafka = { topic")),
+        &[(7, "pipelines.detect.sink.kafka", "name one of `kafka`, `stdout`, `splunk`")],
+    );
+}
+
+/// A pipeline that carries to `sink`, an inline table.
+fn to(sink: &str) -> String {
+    carrying(&|text| {
+        let kafka = "{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }";
+        assert!(text.contains(kafka));
+        text.replace(kafka, sink)
+    })
+}
+
+#[test]
+fn a_siem_is_reached_as_it_says() {
+    let sink =
+        |text: &str| parse(&to(text), "pipeline.toml", Path::new("/etc")).unwrap().pipelines["detect"].sink.clone();
+    let url = "url = \"https://h.example:1/\"";
+    let SinkConfig::Splunk(splunk) =
+        sink(&format!("{{ splunk = {{ {url}, token = \"s3cret\", acknowledge = true }} }}"))
+    else {
+        panic!("Splunk");
+    };
+    assert_eq!((splunk.http.url.as_str(), splunk.token.reveal()), ("https://h.example:1", "s3cret"));
+    assert_eq!(splunk.acknowledge.map(|max| max.as_secs()), Some(120));
+    assert!(!format!("{splunk:?}").contains("s3cret"));
+    let text = format!(
+        "{{ elasticsearch = {{ {url}, data_stream = \"d\", api_key = \"s3cret\", ca_file = \"ca.pem\", retry_ms_max = 900 }} }}"
+    );
+    let SinkConfig::OpenSearch(search) = sink(&text) else { panic!("Elasticsearch") };
+    assert_eq!((&search.place, search.http.retry_max.as_millis()), (&Place::DataStream("d".to_owned()), 900));
+    assert_eq!(search.http.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert!(!format!("{search:?}").contains("s3cret"));
+}
+
+#[test]
+fn mistakes_about_a_siem_are_told() {
+    let one =
+        |sink: &str, key: &str, part: &str| check(&to(sink), &[(7, &format!("pipelines.detect.sink.{key}"), part)]);
+    let splunk = |more: &str| format!("{{ splunk = {{ token = \"t\", {more} }} }}");
+    for (url, part) in [
+        ("ftp://h", "https://"),
+        ("https://ann:s3cret@h", "may not hold a login"),
+        ("https://h/?a=b", "query"),
+        ("https:///x", "no host"),
+    ] {
+        one(&splunk(&format!("url = \"{url}\"")), "splunk.url", part);
+    }
+    let url = "url = \"http://h\"";
+    one(
+        &splunk(&format!("{url}, client_key_file = \"k\"")),
+        "splunk.client_key_file",
+        "needs `client_certificate_file`",
+    );
+    one(&splunk(&format!("{url}, retry_ms_min = 9, retry_ms_max = 8")), "splunk.retry_ms_min", "over `retry_ms_max`");
+    one(&splunk(&format!("{url}, request_bytes_max = 5")), "splunk.request_bytes_max", "from 1024");
+    one(&splunk(&format!("{url}, acknowlege = true")), "splunk.acknowlege", "did you mean `acknowledge`");
+    one(&format!("{{ splunk = {{ {url} }} }}"), "splunk.token", "is missing");
+    let search = |more: &str| format!("{{ opensearch = {{ {url}, {more} }} }}");
+    one(&search("gzip = true"), "opensearch.index", "either `data_stream` or `index`");
+    one(&search("index = \"a\", data_stream = \"b\""), "opensearch.index", "either `data_stream` or `index`");
+    for index in ["Findings", "a b", "_a", "a-%y", "a,b", "%Y:%m"] {
+        one(&search(&format!("index = \"{index}\"")), "opensearch.index", "findings-%Y.%m.%d");
+    }
+    one(&search("data_stream = \"a-%Y\""), "opensearch.data_stream", "no pattern");
+    one(&search("index = \"a\", user = \"u\""), "opensearch.user", "needs `password`");
+    one(&search("index = \"a\", api_key = \"k\", token = \"t\""), "opensearch.user", "several logins");
+    // Rules deliver to a topic, and transactions are Kafka's.
+    let text = GOOD.replace(
+        "{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }",
+        &search("index = \"a\""),
+    );
+    check(&text, &[(8, "pipelines.detect.sink.opensearch", "a second pipeline")]);
+    let once = format!("{}delivery = \"exactly-once\"\n", to(&search("index = \"a\"")));
+    check(&once, &[(10, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let more = |line: &str| carrying(&|text| format!("{text}{line}\n"));
+    let config = parse(
+        &more(
+            "filter = { min_severity = \"high\", rules = [\"A-*\"], shadow = \"only\" }\n\
+             redact = { drop = [\"a.b\"], evidence_bytes_max = 9 }",
+        ),
+        "pipeline.toml",
+        Path::new(""),
+    );
+    let route = config.unwrap().pipelines["detect"].route.clone();
+    assert_eq!((route.filter.severity_min, route.filter.shadow), (4, Shadow::Only));
+    assert_eq!((route.redact.drop, route.redact.evidence_bytes_max), (vec!["a.b".to_owned()], Some(9)));
+    check(&more("filter.min_severity = \"worse\""), &[(10, "pipelines.detect.filter.min_severity", "critical")]);
+    let many = vec!["\"a\""; 1_001].join(",");
+    check(&more(&format!("filter.rules = [{many}]")), &[(10, "pipelines.detect.filter.rules", "limit of 1000")]);
+    check(&more("redact.drop = [\"a..b\"]"), &[(10, "pipelines.detect.redact.drop", "joined by dots")]);
+    check(
+        &format!("{GOOD}filter.shadow = \"only\"\nredact.drop = []\n"),
+        &[(10, "pipelines.detect.filter", "out of detection"), (11, "pipelines.detect.redact", "out of detection")],
+    );
 }

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::kafka::TopicMessage;
 
-/// The reason of a letter that holds a finding, where all others hold what was to be evaluated.
+/// The reason of a letter whose message its target refused for good. Of a pipeline that detects it holds a finding, where
+/// all others hold what was to be evaluated; of one that carries it holds the message as it came.
 pub const SINK_REFUSED: &str = "sink_refused";
 
 /// A dead letter, as a topic or a file holds it.
@@ -35,6 +36,10 @@ pub struct Letter {
     pub rules: Vec<String>,
     /// When the letter was written, in milliseconds since the epoch. Files do not tell.
     pub time_ms: Option<i64>,
+    /// The key that its message had, where it was carried; empty for none.
+    pub key: Vec<u8>,
+    /// The headers that its message had, where it was carried.
+    pub headers: Vec<(String, Vec<u8>)>,
     /// The original bytes.
     pub original: Vec<u8>,
 }
@@ -44,7 +49,13 @@ impl Letter {
     pub fn of_message(message: TopicMessage) -> Result<Letter, String> {
         let header = |name: &str| message.header(&format!("trailhound.{name}")).map(str::to_owned);
         let letter = Letter::read(&header, message.timestamp_ms)?;
-        Ok(Letter { original: message.value.unwrap_or_default(), ..letter })
+        let own = message.headers.into_iter().filter(|(name, _)| !name.starts_with("trailhound."));
+        Ok(Letter {
+            key: message.key.unwrap_or_default(),
+            headers: own.collect(),
+            original: message.value.unwrap_or_default(),
+            ..letter
+        })
     }
 
     /// Reads a line of a file of dead letters. The error says what is wrong with it.
@@ -53,8 +64,14 @@ impl Letter {
             serde_json::from_slice(line).map_err(|error| format!("is no JSON object: {error}"))?;
         let header = |name: &str| object.get(name).and_then(|value| value.as_str()).map(str::to_owned);
         let letter = Letter::read(&header, None)?;
-        let original = header("original_base64").and_then(|text| STANDARD.decode(text).ok());
-        Ok(Letter { original: original.ok_or("has no original_base64 that can be read")?, ..letter })
+        let bytes = |name: &str| header(name).and_then(|text| STANDARD.decode(text).ok());
+        let own = object.get("headers").and_then(|headers| headers.as_object()).into_iter().flatten();
+        Ok(Letter {
+            key: bytes("key_base64").unwrap_or_default(),
+            headers: own.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.into()))).collect(),
+            original: bytes("original_base64").ok_or("has no original_base64 that can be read")?,
+            ..letter
+        })
     }
 
     /// All but the bytes. A letter tells its reason and its origin, or nothing can be done with it.
@@ -74,6 +91,8 @@ impl Letter {
             module: header("module"),
             rules: rules.split(',').filter(|rule| !rule.is_empty()).map(str::to_owned).collect(),
             time_ms,
+            key: Vec::new(),
+            headers: Vec::new(),
             original: Vec::new(),
         })
     }
@@ -99,12 +118,13 @@ mod tests {
             ("trailhound.offset", "5"),
             ("trailhound.module", "m"),
             ("trailhound.rules", "A-1,A-2"),
+            ("severity", "high"),
         ];
-        let letter = Letter::of_message(message(&headers)).unwrap();
+        let letter = Letter::of_message(TopicMessage { key: Some(b"k".to_vec()), ..message(&headers) }).unwrap();
         assert_eq!((letter.partition, letter.offset, letter.time_ms), (4, 5, Some(3)));
         assert_eq!(letter.rules, ["A-1", "A-2"]);
         let line = br#"{"reason":"module_trapped","detail":"why","topic":"t","partition":"4","offset":"5","module":"m",
-            "rules":"A-1,A-2","original_base64":"Ynl0ZXM="}"#;
+            "rules":"A-1,A-2","key_base64":"aw==","headers":{"severity":"high"},"original_base64":"Ynl0ZXM="}"#;
         assert_eq!(Letter::of_line(line).unwrap(), Letter { time_ms: None, ..letter });
     }
 

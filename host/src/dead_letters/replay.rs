@@ -55,6 +55,7 @@ pub struct Replay<'a> {
     properties: &'a Properties,
     topics: &'a [String],
     client_id: &'a str,
+    carried: bool,
     limit: u64,
     lanes: BTreeMap<String, Lane>,
     /// Digests of what was sent. Two modules that fail on a record make two letters of it, and a record that was
@@ -73,11 +74,13 @@ struct Lane {
 
 impl<'a> Replay<'a> {
     /// A replay onto `topics` and no others: a letter's headers are not to decide alone what is written to. At most
-    /// `limit` letters are replayed; nothing is written in a dry run.
+    /// `limit` letters are replayed; nothing is written in a dry run. What a target refused is replayed where it was
+    /// `carried`: such a letter holds a message of its topic, and not something that was made of it.
     pub fn new(
         properties: &'a Properties,
         topics: &'a [String],
         client_id: &'a str,
+        carried: bool,
         limit: Option<u64>,
         dry_run: bool,
     ) -> Replay<'a> {
@@ -85,6 +88,7 @@ impl<'a> Replay<'a> {
             properties,
             topics,
             client_id,
+            carried,
             limit: limit.unwrap_or(u64::MAX),
             lanes: BTreeMap::new(),
             sent: HashSet::new(),
@@ -94,7 +98,7 @@ impl<'a> Replay<'a> {
 
     /// Takes a letter that is meant. False when the limit is reached: the letter is left, and no more are wanted.
     pub fn take(&mut self, letter: Letter) -> Result<bool, ReplayError> {
-        if letter.reason == SINK_REFUSED {
+        if letter.reason == SINK_REFUSED && !self.carried {
             self.skip("sink_refused");
         } else if !self.topics.contains(&letter.topic) {
             self.skip("other_topic");
@@ -128,8 +132,7 @@ impl<'a> Replay<'a> {
             }
         };
         let replayed = replayed(&letter);
-        let headers = [("trailhound.replayed", replayed.as_bytes())];
-        match lane.writer.queue(b"", Some(&letter.original), &headers) {
+        match lane.writer.queue(&letter.key, Some(&letter.original), &headers(&letter, &replayed)) {
             Ok(ticket) => {
                 lane.bytes += letter.original.len();
                 lane.waiting.insert(ticket, letter);
@@ -165,8 +168,8 @@ impl Lane {
             }
             // Those that travel with one that is too large are refused with it; alone it shows which one it is.
             let replayed = replayed(&letter);
-            let headers = [("trailhound.replayed", replayed.as_bytes())];
-            match self.writer.send(b"", Some(&letter.original), &headers, WAIT) {
+            let headers = headers(&letter, &replayed);
+            match self.writer.send(&letter.key, Some(&letter.original), &headers, WAIT) {
                 Ok(_) => counts.replayed += 1,
                 Err(WriteError::TooLarge { .. }) => *counts.skipped.entry("too_large").or_default() += 1,
                 Err(error) => return Err(error.into()),
@@ -179,6 +182,12 @@ impl Lane {
 /// Where the bytes were before: the origin's partition and offset.
 fn replayed(letter: &Letter) -> String {
     format!("{}/{}", letter.partition, letter.offset)
+}
+
+/// The headers that the message had, and where it was.
+fn headers<'a>(letter: &'a Letter, replayed: &'a str) -> Vec<(&'a str, &'a [u8])> {
+    let own = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    own.chain([("trailhound.replayed", replayed.as_bytes())]).collect()
 }
 
 fn digest(letter: &Letter) -> [u8; 32] {

@@ -81,6 +81,8 @@ mod tests {
             module: Some("m".to_owned()),
             rules: vec!["A-1".to_owned(), "A-12".to_owned()],
             time_ms: Some(1_000),
+            key: Vec::new(),
+            headers: Vec::new(),
             original: Vec::new(),
         }
     }

@@ -68,7 +68,7 @@ impl Letters {
                 let length = file.metadata().map_err(failed)?.len();
                 Ok(Letters::File(BufReader::new(file).take(length), path.clone()))
             }
-            SinkConfig::Stdout | SinkConfig::Discard => Err(LettersError::Nowhere),
+            _ => Err(LettersError::Nowhere),
         }
     }
 

@@ -12,7 +12,7 @@ use super::run::DemoError;
 use crate::counts::Counts;
 use crate::detect::DetectLimits;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline, PipelineError};
+use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::rules::RuleSet;
 use crate::shutdown::Shutdown;
 use crate::sink::{Delivery, KafkaSink, KafkaSinkConfig, Sink};
@@ -40,8 +40,7 @@ impl Workers {
     /// No workers yet.
     pub(super) fn new(rules: &Arc<ArcSwap<RuleSet>>, metrics: &Metrics) -> Workers {
         let pipeline = Pipeline {
-            rules: Arc::clone(rules),
-            limits: DetectLimits::default(),
+            job: Job::Detect { rules: Arc::clone(rules), limits: DetectLimits::default() },
             metrics: metrics.pipeline("demo"),
             shutdown: Arc::new(Shutdown::new(DRAIN_MAX)),
         };
@@ -60,7 +59,7 @@ impl Workers {
             static_members: false,
             properties: cluster.consumer_properties(),
         };
-        let source = KafkaSource::new(&config, BatchLimits::default(), &client_id, None, None)?;
+        let source = KafkaSource::new(&config, BatchLimits::default(), false, &client_id, None, None)?;
         let sink = |topic: &str| {
             let config = KafkaSinkConfig { topic: topic.to_owned(), properties: cluster.properties() };
             KafkaSink::new(config, &client_id).map(|sink| Sink::Kafka(Box::new(sink)))

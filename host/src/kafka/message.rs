@@ -15,7 +15,7 @@ pub(crate) fn record<'a, D: IntoOpaque>(
 ) -> BaseRecord<'a, [u8], [u8], D> {
     let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
     for (key, value) in &message.headers {
-        headers = headers.insert(Header { key, value: Some(value) });
+        headers = headers.insert(Header { key, value: Some(value.as_ref()) });
     }
     let record = BaseRecord::with_opaque_to(topic, opaque).payload(message.payload).headers(headers);
     if message.key.is_empty() { record } else { record.key(message.key) }

@@ -1,4 +1,5 @@
-//! Dead letters in a file: one JSON object a line, the headers by name and the original bytes in base64.
+//! Dead letters in a file: one JSON object a line, cause and origin by name and the original bytes in base64. A message
+//! that was carried has its key (in base64) and its headers (as text) there too.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -36,9 +37,19 @@ impl FileSink {
         let mut lines = Vec::new();
         for message in messages {
             let mut object = serde_json::Map::new();
+            let mut own = serde_json::Map::new();
             for (name, value) in &message.headers {
-                let name = name.strip_prefix("trailhound.").unwrap_or(name);
-                object.insert(name.to_owned(), value.as_str().into());
+                let text = String::from_utf8_lossy(value).into();
+                match name.strip_prefix("trailhound.") {
+                    Some(name) => object.insert(name.to_owned(), text),
+                    None => own.insert((*name).to_owned(), text),
+                };
+            }
+            if !own.is_empty() {
+                object.insert("headers".to_owned(), own.into());
+            }
+            if !message.key.is_empty() {
+                object.insert("key_base64".to_owned(), STANDARD.encode(message.key).into());
             }
             object.insert("original_base64".to_owned(), STANDARD.encode(message.payload).into());
             lines.extend_from_slice(serde_json::Value::Object(object).to_string().as_bytes());

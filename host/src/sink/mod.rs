@@ -1,20 +1,37 @@
 //! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
 
+mod archive;
+mod facts;
 mod file;
+mod finding;
+mod http;
 mod kafka;
+mod opensearch;
+mod splunk;
 mod stdout;
+mod syslog;
 mod transaction;
+mod webhook;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+pub use archive::{ArchiveConfig, ArchiveSink};
 pub use file::FileSink;
+pub use http::HttpConfig;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
+pub use opensearch::{Login, OpenSearchConfig, OpenSearchSink, Place};
+pub use splunk::{SplunkConfig, SplunkSink};
 pub use stdout::StdoutSink;
+pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
+pub use webhook::{WebhookConfig, WebhookForm, WebhookSink};
 
 use crate::counts::Counts;
+use crate::dead_letters::SINK_REFUSED;
 use crate::detect::{DeadLetter, Found, Output};
 use crate::kafka::TransactionError;
+use crate::metrics::PipelineMetrics;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 
@@ -24,9 +41,26 @@ pub struct Outgoing<'a> {
     /// The message's key; empty for none.
     pub key: &'a [u8],
     /// Headers in order.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'a str, Cow<'a, [u8]>)>,
     /// The value.
     pub payload: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// The value of the first header of that name, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value);
+        value.and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+/// A header that is text.
+fn text<'a>(name: &'a str, value: impl Into<Cow<'a, str>>) -> (&'a str, Cow<'a, [u8]>) {
+    let value = match value.into() {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    (name, value)
 }
 
 /// A target of findings or of dead letters.
@@ -35,10 +69,20 @@ pub enum Sink {
     Kafka(Box<KafkaSink>),
     /// A Kafka topic within the worker's transaction.
     Transaction(TransactionSink),
+    /// Splunk's HTTP Event Collector.
+    Splunk(Box<SplunkSink>),
+    /// OpenSearch or Elasticsearch.
+    OpenSearch(Box<OpenSearchSink>),
     /// Standard output, one JSON text a line.
     Stdout(StdoutSink),
     /// A file of dead letters, one JSON object a line.
     File(FileSink),
+    /// A syslog receiver.
+    Syslog(Box<SyslogSink>),
+    /// A webhook.
+    Webhook(Box<WebhookSink>),
+    /// Rotated files.
+    Archive(ArchiveSink),
     /// Nowhere: a scan without a dead-letter file only counts.
     Discard,
 }
@@ -66,6 +110,14 @@ pub enum SinkError {
         /// The system's words.
         #[source]
         error: std::io::Error,
+    },
+    /// A target cannot be reached as it is configured: a certificate that is no certificate, say.
+    #[error("{name}: {what}")]
+    Target {
+        /// The target.
+        name: String,
+        /// What is wrong; never a secret.
+        what: String,
     },
     /// The stop's deadline passed before the target acknowledged.
     #[error("stopped before {waiting} messages for {name} were acknowledged; they will be read again")]
@@ -109,6 +161,8 @@ pub struct Wait<'a> {
     pub source: &'a mut Source,
     /// The wish to stop.
     pub shutdown: &'a Shutdown,
+    /// Where a sink tells what it waits for.
+    pub metrics: &'a PipelineMetrics,
 }
 
 impl Wait<'_> {
@@ -138,7 +192,14 @@ impl Sink {
     fn start(&mut self, wait: &mut Wait<'_>) -> Result<(), SinkError> {
         match self {
             Sink::Transaction(sink) => sink.start(wait),
-            Sink::Kafka(_) | Sink::Stdout(_) | Sink::File(_) | Sink::Discard => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be done now and then while nothing comes.
+    fn idle(&mut self) {
+        if let Sink::Archive(sink) = self {
+            sink.idle();
         }
     }
 
@@ -151,8 +212,13 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.deliver(messages, wait),
             Sink::Transaction(sink) => sink.deliver(messages, wait),
+            Sink::Splunk(sink) => sink.deliver(messages, wait),
+            Sink::OpenSearch(sink) => sink.deliver(messages, wait),
             Sink::Stdout(sink) => sink.deliver(messages).map(|()| Vec::new()),
             Sink::File(sink) => sink.deliver(messages).map(|()| Vec::new()),
+            Sink::Syslog(sink) => sink.deliver(messages, wait),
+            Sink::Webhook(sink) => sink.deliver(messages, wait),
+            Sink::Archive(sink) => sink.deliver(messages, wait),
             Sink::Discard => Ok(Vec::new()),
         }
     }
@@ -162,8 +228,13 @@ impl Sink {
         match self {
             Sink::Kafka(sink) => sink.topic(),
             Sink::Transaction(sink) => sink.topic(),
+            Sink::Splunk(sink) => sink.name(),
+            Sink::OpenSearch(sink) => sink.name(),
             Sink::Stdout(_) => "standard output",
             Sink::File(sink) => sink.name(),
+            Sink::Syslog(sink) => sink.name(),
+            Sink::Webhook(sink) => sink.name(),
+            Sink::Archive(sink) => sink.name(),
             Sink::Discard => "nowhere",
         }
     }
@@ -202,16 +273,31 @@ impl Delivery {
                 output.dead_letters.push(refused_letter(found, refused.cause));
             }
         }
-        let letters: Vec<Outgoing<'_>> = output.dead_letters.iter().map(letter_message).collect();
-        match self.dead_letters.deliver(&letters, &mut wait)?.into_iter().next() {
+        self.bury(&output.dead_letters, &mut wait)
+    }
+
+    /// What is to be done now and then while nothing comes.
+    pub fn idle(&mut self) {
+        self.findings.idle();
+    }
+
+    /// Delivers messages that are carried; see [`Sink::deliver`].
+    pub fn forward(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
+        self.findings.deliver(messages, wait)
+    }
+
+    /// Delivers dead letters. One that is refused is an error, because nothing may be lost.
+    pub fn bury(&mut self, letters: &[DeadLetter], wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        let messages: Vec<Outgoing<'_>> = letters.iter().map(letter_message).collect();
+        match self.dead_letters.deliver(&messages, wait)?.into_iter().next() {
             None => Ok(()),
             Some(refused) => {
-                let origin = output.dead_letters.get(refused.index).map(|letter| letter.origin.clone());
+                let origin = letters.get(refused.index).map(|letter| &letter.origin);
                 Err(SinkError::DeadLetterRefused {
                     name: self.dead_letters.name().to_owned(),
-                    topic: origin.as_ref().map(|origin| origin.source.to_string()).unwrap_or_default(),
-                    partition: origin.as_ref().map(|origin| origin.partition).unwrap_or_default(),
-                    offset: origin.as_ref().map(|origin| origin.offset).unwrap_or_default(),
+                    topic: origin.map(|origin| origin.source.to_string()).unwrap_or_default(),
+                    partition: origin.map(|origin| origin.partition).unwrap_or_default(),
+                    offset: origin.map(|origin| origin.offset).unwrap_or_default(),
                     cause: refused.cause,
                 })
             }
@@ -225,10 +311,10 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
     Outgoing {
         key: finding.id.as_bytes(),
         headers: vec![
-            ("content-type", "application/json".to_owned()),
-            ("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
-            ("rule", finding.rule.clone()),
-            ("severity", finding.severity.as_str().to_owned()),
+            text("content-type", "application/json"),
+            text("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
+            text("rule", &finding.rule),
+            text("severity", finding.severity.as_str()),
         ],
         payload: &finding.payload,
     }
@@ -237,36 +323,42 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
 /// The same for a finding of a module in shadow, which can be told apart without being read.
 fn shadow_message(found: &Found) -> Outgoing<'_> {
     let mut message = finding_message(found);
-    message.headers.push(("mode", "shadow".to_owned()));
+    message.headers.push(text("mode", "shadow"));
     message
 }
 
-/// A dead letter as a message: the original bytes are the value, cause and origin the headers.
+/// A dead letter as a message: the original bytes are the value, cause and origin the headers. A message that was carried
+/// keeps its key and its headers, which a replay gives back to it.
 fn letter_message(letter: &DeadLetter) -> Outgoing<'_> {
     let mut headers = vec![
-        ("trailhound.reason", letter.reason.to_owned()),
-        ("trailhound.detail", letter.detail.clone()),
-        ("trailhound.topic", letter.origin.source.to_string()),
-        ("trailhound.partition", letter.origin.partition.to_string()),
-        ("trailhound.offset", letter.origin.offset.to_string()),
-        ("trailhound.entry", letter.position.entry.to_string()),
-        ("trailhound.byte", letter.position.byte.to_string()),
+        text("trailhound.reason", letter.reason),
+        text("trailhound.detail", &letter.detail),
+        text("trailhound.topic", letter.origin.source.as_ref()),
+        text("trailhound.partition", letter.origin.partition.to_string()),
+        text("trailhound.offset", letter.origin.offset.to_string()),
+        text("trailhound.entry", letter.position.entry.to_string()),
+        text("trailhound.byte", letter.position.byte.to_string()),
     ];
     if let Some(failed) = &letter.failed {
-        headers.push(("trailhound.module", failed.module.clone()));
-        headers.push(("trailhound.digest", failed.digest.clone()));
-        headers.push(("trailhound.rules", failed.rules.clone()));
+        headers.push(text("trailhound.module", &failed.module));
+        headers.push(text("trailhound.digest", &failed.digest));
+        headers.push(text("trailhound.rules", &failed.rules));
     }
-    Outgoing { key: b"", headers, payload: &letter.original }
+    let Some(carried) = &letter.carried else { return Outgoing { key: b"", headers, payload: &letter.original } };
+    let own = carried.headers.iter().map(|(name, value)| (name.as_str(), Cow::from(value)));
+    // Whatever a message says of itself, its letter says what is true.
+    headers.extend(own.filter(|(name, _)| !name.starts_with("trailhound.")));
+    Outgoing { key: &carried.key, headers, payload: &letter.original }
 }
 
 fn refused_letter(found: &Found, cause: String) -> DeadLetter {
     DeadLetter {
-        reason: "sink_refused",
+        reason: SINK_REFUSED,
         detail: cause,
         origin: found.origin.clone(),
         position: found.position,
         failed: None,
+        carried: None,
         original: found.finding.payload.clone(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
 
 use super::begin::{Asking, committed};
@@ -62,6 +62,9 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long one poll may block before the wish to stop is looked at.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
+/// How long a pipeline that carries waits for a first message before it looks after its sink.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
 /// How long leaving the group may take. A consumer's drop has been seen to hang (rust-rdkafka#509).
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     limits: BatchLimits,
+    /// Whether keys and headers are kept, because the messages are carried on.
+    carried: bool,
     topics: HashMap<String, Arc<str>>,
     named: String,
     committed: Instant,
@@ -80,10 +85,11 @@ pub struct KafkaSource {
 
 impl KafkaSource {
     /// Joins the group. `client_id` must be unique within the group's members. With a `transaction` offsets move in it
-    /// alone.
+    /// alone. Keys and headers are kept where the messages are `carried` on.
     pub fn new(
         config: &KafkaSourceConfig,
         limits: BatchLimits,
+        carried: bool,
         client_id: &str,
         metrics: Option<PipelineMetrics>,
         transaction: Option<Arc<Transaction>>,
@@ -115,6 +121,7 @@ impl KafkaSource {
         Ok(KafkaSource {
             consumer,
             limits,
+            carried,
             topics: config.topics.iter().map(|topic| (topic.clone(), Arc::from(topic.as_str()))).collect(),
             named,
             committed: Instant::now(),
@@ -130,9 +137,13 @@ impl KafkaSource {
         std::mem::swap(batch, &mut self.held);
         self.held.clear();
         let mut ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
-        while batch.len() < self.limits.messages_max && batch.bytes_len() < self.limits.bytes_max {
+        let idle_ends = Instant::now() + IDLE_MAX;
+        while batch.len() < self.limits.messages_max && batch.held_bytes() < self.limits.bytes_max {
             if shutdown.requested() {
                 return Ok(!batch.is_empty());
+            }
+            if self.carried && batch.is_empty() && Instant::now() >= idle_ends {
+                break;
             }
             let timeout = match ends {
                 None => POLL_MAX,
@@ -142,7 +153,7 @@ impl KafkaSource {
             settle(&self.consumer, batch);
             let received = match polled {
                 Some(Ok(message)) => {
-                    push(&self.topics, batch, &message);
+                    push(&self.topics, self.carried, batch, &message);
                     true
                 }
                 Some(Err(error)) => {
@@ -273,7 +284,7 @@ impl KafkaSource {
         let polled = self.consumer.poll(Duration::ZERO);
         self.taken.extend(settle(&self.consumer, &mut self.held));
         match polled {
-            Some(Ok(message)) => push(&self.topics, &mut self.held, &message),
+            Some(Ok(message)) => push(&self.topics, self.carried, &mut self.held, &message),
             Some(Err(error)) => tracing::warn!("while the sink is waited for: {error}"),
             None => {}
         }
@@ -392,9 +403,14 @@ fn settle(consumer: &BaseConsumer<Context>, batch: &mut Batch) -> Vec<(String, i
     revoked
 }
 
-fn push(topics: &HashMap<String, Arc<str>>, batch: &mut Batch, message: &BorrowedMessage<'_>) {
+fn push(topics: &HashMap<String, Arc<str>>, carried: bool, batch: &mut Batch, message: &BorrowedMessage<'_>) {
     let source = topics.get(message.topic()).cloned().unwrap_or_else(|| Arc::from(message.topic()));
     let appended_ms = message.timestamp().to_millis().filter(|ms| *ms >= 0);
     let origin = Origin { source, partition: message.partition(), offset: message.offset(), appended_ms };
-    batch.push(origin, message.payload());
+    if !carried {
+        return batch.push(origin, message.payload());
+    }
+    let headers = message.headers().map(|headers| headers.iter()).into_iter().flatten();
+    let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
+    batch.push_carried(origin, message.key().unwrap_or_default(), headers, message.payload());
 }

@@ -2,12 +2,17 @@
 
 mod begin;
 mod file;
+mod firehose;
 mod group;
 mod kafka;
 
 use std::time::Duration;
 
 pub use file::FileSource;
+pub use firehose::{
+    AccessKeys, Certificate, Endpoint, EndpointError, FirehoseConfig, FirehoseLimits, FirehoseMetrics, FirehoseSource,
+    Firehoses, KEY_BYTES_MAX, KEY_BYTES_MIN,
+};
 pub use kafka::{KafkaSource, KafkaSourceConfig, Protocol};
 
 use crate::batch::Batch;
@@ -37,6 +42,8 @@ pub enum Source {
     Kafka(Box<KafkaSource>),
     /// Files, folders and standard input, read once to their end.
     File(Box<FileSource>),
+    /// A share of an endpoint that Amazon Data Firehose delivers to.
+    Firehose(Box<FirehoseSource>),
 }
 
 /// A source that cannot go on.
@@ -54,24 +61,33 @@ pub enum SourceError {
     /// The worker's transaction did not commit.
     #[error(transparent)]
     Transaction(#[from] TransactionError),
+    /// The endpoint serves nobody any more, although nobody stopped it.
+    #[error("the firehose endpoint has ended; this is a fault of trailhound")]
+    EndpointEnded,
 }
 
 impl Source {
-    /// Fills `batch` with the next messages; waits for them. False when there are no more, or a stop is asked for.
+    /// Fills `batch` with the next messages; waits for them. Where nothing has come for a while it may be empty. False when
+    /// there are no more, or a stop is asked for.
     pub fn next_batch(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
         batch.clear();
         match self {
             Source::Kafka(source) => source.next_batch(batch, shutdown),
             Source::File(source) => Ok(!shutdown.requested() && source.next_batch(batch)),
+            Source::Firehose(source) => source.next_batch(batch, shutdown),
         }
     }
 
-    /// Notes that all of `batch` was delivered: only now may its offsets move. Where the delivery is a transaction, this
+    /// Notes that all of `batch` was delivered: only now may its offsets move, or its requests be answered. Where the delivery is a transaction, this
     /// commits it.
     pub fn commit(&mut self, batch: &Batch, shutdown: &Shutdown) -> Result<(), SourceError> {
         match self {
             Source::Kafka(source) => source.commit(batch, shutdown),
             Source::File(_) => Ok(()),
+            Source::Firehose(source) => {
+                source.commit();
+                Ok(())
+            }
         }
     }
 
@@ -86,21 +102,26 @@ impl Source {
     pub fn membership(&self) -> Option<Membership> {
         match self {
             Source::Kafka(source) => source.membership(),
-            Source::File(_) => None,
+            Source::File(_) | Source::Firehose(_) => None,
         }
     }
 
-    /// Keeps the source's place in its group while a delivery takes long. It fetches nothing meanwhile.
+    /// Keeps the source's place in its group while a delivery takes long, and lets go who waits no more. It fetches nothing
+    /// meanwhile.
     pub fn keep_alive(&mut self) {
-        if let Source::Kafka(source) = self {
-            source.keep_alive();
+        match self {
+            Source::Kafka(source) => source.keep_alive(),
+            Source::File(_) => {}
+            Source::Firehose(source) => source.keep_alive(),
         }
     }
 
-    /// Commits what was delivered and leaves the group. Takes a few seconds at most.
+    /// Commits what was delivered and leaves the group, or answers what is still to be answered. Takes a few seconds at most.
     pub fn close(self) {
-        if let Source::Kafka(source) = self {
-            source.close();
+        match self {
+            Source::Kafka(source) => source.close(),
+            Source::File(_) => {}
+            Source::Firehose(source) => source.close(),
         }
     }
 }

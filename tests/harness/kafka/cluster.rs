@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::install::{self, Install};
-use super::{COMMON, Client, free_port, login, skip, text, wait_until_started};
+use super::{COMMON, Client, free_port, login, text, wait_until_started};
 use crate::child::Child;
 use crate::folder::Folder;
+use crate::install::skip;
 use crate::proxy::Proxy;
 use crate::wait::{self, PATIENCE};
 
@@ -47,7 +48,7 @@ impl Cluster {
     /// Starts a cluster. None where a real Kafka cannot be had; the test is then skipped, which is printed, and on a
     /// build server (`CI=true`) that is a failure.
     pub fn start() -> Option<Cluster> {
-        install::get().inspect_err(|why| skip(why)).ok().map(Cluster::with)
+        install::get().inspect_err(|why| skip("Kafka", why)).ok().map(Cluster::with)
     }
 
     fn with(install: &'static Install) -> Cluster {

@@ -1,13 +1,14 @@
 //! Getting Apache Kafka: its jars from Maven, once, and what makes a broker start fast.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use super::{Ports, free_port, properties, wait_until_started};
 use crate::child::Child;
 use crate::folder::Folder;
+use crate::install::{class_path, maven, prepared, runs, succeeds};
 
 /// The broker's version.
 const KAFKA: &str = "4.1.1";
@@ -72,44 +73,17 @@ pub(super) fn get() -> Result<&'static Install, &'static str> {
     INSTALL.as_ref().map_err(String::as_str)
 }
 
-/// Makes the installation in `target/kafka`, or takes it from there. Processes wait for each other.
+/// Makes the installation in `target/kafka`, or takes it from there.
 fn make() -> Result<Install, String> {
     runs("java", "-version")?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka").join(KAFKA);
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
-    let lock = File::create(folder.join("lock")).map_err(|error| format!("lock: {error}"))?;
-    lock.lock().map_err(|error| format!("lock: {error}"))?;
-    // The last step leaves this file; whatever an earlier, interrupted try has left is made again.
-    let ready = folder.join("ready");
-    if !ready.exists() {
-        fetch(&folder)?;
-    }
-    let install = Install { class_path: class_path(&folder.join("jars"))?, folder };
-    if !ready.exists() {
+    let folder = prepared(&format!("kafka/{KAFKA}"), |folder| {
+        let logging = format!("org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J}");
+        maven(folder, &[&format!("org.apache.kafka:kafka_2.13:{KAFKA}"), &logging])?;
+        let install = Install { class_path: class_path(&folder.join("jars"))?, folder: folder.to_owned() };
         format(&install)?;
-        archive(&install)?;
-        fs::write(&ready, "").map_err(|error| format!("{}: {error}", ready.display()))?;
-    }
-    Ok(install)
-}
-
-/// Fetches the jars with Maven.
-fn fetch(folder: &Path) -> Result<(), String> {
-    runs("mvn", "-version")?;
-    let pom = format!(
-        r#"<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>trailhound</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version></dependency>
-<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J}</version></dependency>
-</dependencies></project>
-"#
-    );
-    fs::write(folder.join("pom.xml"), pom).map_err(|error| format!("pom.xml: {error}"))?;
-    let mut maven = Command::new("mvn");
-    maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies", "-DoutputDirectory=jars"]);
-    succeeds(maven.current_dir(folder))
+        archive(&install)
+    })?;
+    Ok(Install { class_path: class_path(&folder.join("jars"))?, folder })
 }
 
 /// Formats an empty log folder, to be copied for every broker: a run of the tool takes as long as a broker's start.
@@ -140,31 +114,6 @@ fn archive(install: &Install) -> Result<(), String> {
 
 fn some_ports() -> Ports {
     Ports { plain: free_port(), sasl: free_port(), controller: free_port() }
-}
-
-/// All jars of a folder, joined as Java wants them, in one order.
-fn class_path(jars: &Path) -> Result<String, String> {
-    let entries = fs::read_dir(jars).map_err(|error| format!("{}: {error}", jars.display()))?;
-    let mut paths: Vec<String> = entries.flatten().map(|entry| entry.path().display().to_string()).collect();
-    paths.sort();
-    Ok(paths.join(":"))
-}
-
-/// Whether a program is there and runs.
-fn runs(program: &str, argument: &str) -> Result<(), String> {
-    let mut command = Command::new(program);
-    succeeds(command.arg(argument))
-}
-
-/// Runs a command to its end; what it says is shown only when it fails.
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(format!("{program}: {}: {}", output.status, String::from_utf8_lossy(&said).trim()))
 }
 
 /// Copies the files of a flat folder into a new one.
