@@ -218,6 +218,9 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
                 answer.push_str(&body);
                 stream.get_mut().write_all(answer.as_bytes())?;
                 stream.get_mut().flush()?;
+                if request.header("connection").eq_ignore_ascii_case("close") {
+                    return Ok(());
+                }
             }
         }
     }
