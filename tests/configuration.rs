@@ -44,7 +44,9 @@ fn the_examples_are_valid() {
         let file = entry.expect("an entry").path();
         let mut command = trailhound();
         command.arg("validate").arg("--config").arg(&file);
-        for secret in ["SPLUNK_TOKEN", "OPENSEARCH_PASSWORD", "SLACK_WEBHOOK", "PAGERDUTY_ROUTING_KEY", "WEBHOOK_SECRET"] {
+        for secret in
+            ["SPLUNK_TOKEN", "OPENSEARCH_PASSWORD", "SLACK_WEBHOOK", "PAGERDUTY_ROUTING_KEY", "WEBHOOK_SECRET"]
+        {
             command.env(secret, if secret == "SLACK_WEBHOOK" { "https://hooks.example/s3cret" } else { "s3cret" });
         }
         let done = Done::from(command.output().expect("the program starts")).well();

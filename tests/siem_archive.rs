@@ -76,7 +76,8 @@ fn siem_archive_keeps_what_was_acknowledged_over_kill_9_of_the_program() {
     program.stop().assert_balanced();
     let again = check(folder.path(), &sent);
     assert!(again < COUNT / 2, "{again}");
-    let sizes: Vec<u64> = files(folder.path(), ".gz").iter().map(|file| fs::metadata(file).expect("it").len()).collect();
+    let sizes: Vec<u64> =
+        files(folder.path(), ".gz").iter().map(|file| fs::metadata(file).expect("it").len()).collect();
     assert!(sizes.len() > 5 && sizes.iter().all(|size| *size <= 65_536), "{sizes:?}");
 }
 

@@ -108,9 +108,7 @@ fn a_wrong_token_throws_nothing_away() {
     let mut wrong = right.clone();
     wrong.sink = wrong.sink.replace(TOKEN, "s3cret-and-wrong");
     let mut program = Trailhound::ready(&wrong);
-    program.until("the token to be refused", |program| {
-        program.stderr().contains("until somebody acts").then_some(())
-    });
+    program.until("the token to be refused", |program| program.stderr().contains("until somebody acts").then_some(()));
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
     let done = run(&[&"validate", &"--connect", &"--config", &program.config()]);
     assert_eq!(done.code, 1, "{}", done.stdout);
@@ -127,11 +125,8 @@ fn a_wrong_token_throws_nothing_away() {
 fn both_ends_prove_who_they_are() {
     let Some(kafka) = Kafka::shared() else { return };
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let options = HecOptions {
-        tls: Some(theirs.server(&["127.0.0.1"])),
-        client_ca: Some(ours.file()),
-        ..HecOptions::default()
-    };
+    let options =
+        HecOptions { tls: Some(theirs.server(&["127.0.0.1"])), client_ca: Some(ours.file()), ..HecOptions::default() };
     let Some(hec) = Hec::start(options) else { return };
     let scene = Scene::new(kafka, "hec-tls", 100);
     let with = |authority: &Authority, signer: &Authority| {

@@ -13,8 +13,7 @@ use crate::program::{Done, run};
 /// A forwarder of `name` to the index `name-DAY` at `url`; it is impatient, and its batches are small.
 fn forwarder(kafka: &Kafka, name: &str, url: &str, more: &str) -> Config {
     let patience = "request_ms_max = 2000, retry_ms_min = 20, retry_ms_max = 300";
-    let sink =
-        format!(r#"{{ opensearch = {{ url = "{url}", index = "{name}-%Y.%m.%d", {patience}{more} }} }}"#);
+    let sink = format!(r#"{{ opensearch = {{ url = "{url}", index = "{name}-%Y.%m.%d", {patience}{more} }} }}"#);
     let mut config = Config::forward(&kafka.bootstrap(), name, &sink);
     config.more = "batch = { messages_max = 200 }".to_owned();
     config
@@ -127,9 +126,7 @@ fn what_is_refused_is_a_dead_letter_with_the_answer_and_can_be_replayed() {
 #[test]
 fn a_blocked_index_is_waited_for() {
     let (Some(kafka), Some(node)) = (Kafka::shared(), OpenSearch::shared()) else { return };
-    for (name, setting) in
-        [("os-disk", "index.blocks.read_only_allow_delete"), ("os-block", "index.blocks.write")]
-    {
+    for (name, setting) in [("os-disk", "index.blocks.read_only_allow_delete"), ("os-block", "index.blocks.write")] {
         let index = format!("{name}-2025.06.01");
         assert_eq!(node.request("PUT", &format!("/{index}"), "").0, 200);
         node.set(&index, &json!({ setting: true }));
@@ -188,9 +185,10 @@ fn a_filter_and_a_redaction_leave_out_what_they_say() {
     let (Some(kafka), Some(node)) = (Kafka::shared(), OpenSearch::shared()) else { return };
     let mut scene = Scene::new(kafka, "os-route", 210);
     let mut config = forwarder(kafka, &scene.name, &node.url(), "");
-    config.more = "filter = { min_severity = \"medium\", rules = [\"TST-00[\", \"TST-*3\"], accounts = [\"111122223301\"] }\n\
+    config.more =
+        "filter = { min_severity = \"medium\", rules = [\"TST-00[\", \"TST-*3\"], accounts = [\"111122223301\"] }\n\
                    redact = { drop = [\"unmapped\"], evidence_bytes_max = 64 }"
-        .to_owned();
+            .to_owned();
     let wanted = |number: usize| !number.is_multiple_of(3) && number % 7 == 3 && number % 5 == 1;
     scene.ids = (0..210).filter(|number| wanted(*number)).map(|number| key(&finding(number))).collect();
     assert_eq!(scene.ids.len(), 4);

@@ -221,7 +221,8 @@ fn siem_syslog_delivers_nothing_to_whom_it_does_not_trust_or_who_does_not_trust_
     // With TLS 1.3 a client learns that it was refused only after it has sent.
     check_refused(kafka, &rsyslog, "syslog-nobody", &ca(&authority), &["received fatal alert", "reset", "closed"]);
     let us = other.client("trailhound");
-    let keys = format!("{}, client_certificate_file = {:?}, client_key_file = {:?}", ca(&authority), us.certificate, us.key);
+    let keys =
+        format!("{}, client_certificate_file = {:?}, client_key_file = {:?}", ca(&authority), us.certificate, us.key);
     check_refused(kafka, &rsyslog, "syslog-stranger", &keys, &["received fatal alert", "reset", "closed"]);
     let Some(rsyslog) = Rsyslog::start(Some(&tls(&["siem.example"], false)), Writes::AtOnce) else { return };
     check_refused(kafka, &rsyslog, "syslog-name", &ca(&authority), &["not valid for name"]);

@@ -56,7 +56,8 @@ fn siem_webhook_delivers_each_finding_through_every_trouble() {
             Reply::status(200, "")
         }
     });
-    let forward = forward(kafka, "webhook", &stub.url(), r#"secret = "a shared secret", headers = { "X-Team" = "blue" }"#);
+    let forward =
+        forward(kafka, "webhook", &stub.url(), r#"secret = "a shared secret", headers = { "X-Team" = "blue" }"#);
     let client = kafka.client();
     let mut program = forward.ready();
     forward.produce(&client, &sent, None);

@@ -326,15 +326,7 @@ impl Detector {
     ) {
         self.output.bytes += original.len();
         let (origin, original) = (origin.clone(), original.to_vec());
-        self.output.dead_letters.push(DeadLetter {
-            reason,
-            detail,
-            origin,
-            position,
-            failed,
-            carried: None,
-            original,
-        });
+        self.output.dead_letters.push(DeadLetter { reason, detail, origin, position, failed, carried: None, original });
     }
 }
 

@@ -85,7 +85,8 @@ impl Default for Metrics {
         };
         let messages = counter("messages", "Messages received");
         let message_bytes = counter("message_bytes", "Payload bytes received, as they came");
-        let received = counter("received", "Entries received: received = evaluated + forwarded + skipped + dead_lettered");
+        let received =
+            counter("received", "Entries received: received = evaluated + forwarded + skipped + dead_lettered");
         let evaluated = counter("evaluated", "Records handed to the rules");
         let forwarded = counter("forwarded", "Messages that the target of a pipeline that carries has acknowledged");
         let sent = counter("sent", "Messages handed to the target of a pipeline that carries");
@@ -105,7 +106,8 @@ impl Default for Metrics {
         let help = "From the append of a record to its topic until its finding was acknowledged";
         registry.register_with_unit("append_to_finding", help, Unit::Seconds, append_to_finding.clone());
         let oldest = Family::<Labels, Gauge<f64, AtomicU64>>::default();
-        let help = "Time since the append of the oldest message that the target has not acknowledged; 0 when there is none";
+        let help =
+            "Time since the append of the oldest message that the target has not acknowledged; 0 when there is none";
         registry.register_with_unit("oldest_unacknowledged", help, Unit::Seconds, oldest.clone());
         let target_down = Family::default();
         let help = "Whether a target has failed so often in a row that it counts as down";

@@ -37,12 +37,7 @@ struct Passing<'a> {
 }
 
 /// Delivers `batch` and returns when all of it is acknowledged, or refused and a dead letter that is acknowledged.
-pub fn carry(
-    route: &Route,
-    batch: &Batch,
-    delivery: &mut Delivery,
-    wait: &mut Wait<'_>,
-) -> Result<Counts, SinkError> {
+pub fn carry(route: &Route, batch: &Batch, delivery: &mut Delivery, wait: &mut Wait<'_>) -> Result<Counts, SinkError> {
     let (mut counts, mut letters, mut passing) = (Counts::default(), Vec::new(), Vec::new());
     for ((origin, message), envelope) in batch.iter().zip(batch.envelopes()) {
         match message {

@@ -95,19 +95,20 @@ impl Redact {
         let mut first = true;
         for member in sonic_rs::to_object_iter(raw) {
             let (name, value) = member?;
-            if paths.iter().any(|path| matches!(path, [only] if *only == &*name)) {
+            let name: &str = &name;
+            if paths.iter().any(|path| matches!(path, [only] if *only == name)) {
                 continue;
             }
             let below: Vec<&[&str]> = paths
                 .iter()
-                .filter_map(|path| path.split_first().filter(|(head, _)| **head == &*name).map(|(_, rest)| rest))
+                .filter_map(|path| path.split_first().filter(|(head, _)| **head == name).map(|(_, rest)| rest))
                 .collect();
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            sonic_rs::to_writer(&mut *out, &*name)?;
+            sonic_rs::to_writer(&mut *out, name)?;
             out.push(b':');
-            let within = place.within(&name);
+            let within = place.within(name);
             match self.evidence_bytes_max {
                 Some(bytes_max) if within == Place::Data && value.as_raw_str().len() > bytes_max => {
                     sonic_rs::to_writer(&mut *out, &cut(&value, bytes_max))?;
@@ -141,7 +142,8 @@ impl Place {
 
 /// The beginning of an evidence. One that was cut before keeps the size that it had.
 fn cut<'a>(value: &'a LazyValue<'_>, bytes_max: usize) -> Cut<'a> {
-    let was = value.get("original_bytes").and_then(|bytes| bytes.as_u64()).filter(|_| value.get("is_truncated").is_some());
+    let was =
+        value.get("original_bytes").and_then(|bytes| bytes.as_u64()).filter(|_| value.get("is_truncated").is_some());
     let raw = value.as_raw_str();
     let text = raw.get(..raw.floor_char_boundary(bytes_max)).unwrap_or_default();
     Cut { is_truncated: true, original_bytes: was.unwrap_or(raw.len() as u64), text }
@@ -162,13 +164,10 @@ mod tests {
 
     #[test]
     fn what_is_named_is_dropped_and_all_else_stays_byte_for_byte() {
-        let payload = r#"{"a" : 1.00, "b":{"c":[{"d":1,"e":"\u0041"},{"d":2}], "f":1e999},"evidences":[{"data":{"x":1}}]}"#;
+        let payload =
+            r#"{"a" : 1.00, "b":{"c":[{"d":1,"e":"\u0041"},{"d":2}], "f":1e999},"evidences":[{"data":{"x":1}}]}"#;
         check(&redact(&[], None), payload, payload);
-        check(
-            &redact(&["evidences", "b.c.d"], None),
-            payload,
-            r#"{"a":1.00,"b":{"c":[{"e":"\u0041"},{}],"f":1e999}}"#,
-        );
+        check(&redact(&["evidences", "b.c.d"], None), payload, r#"{"a":1.00,"b":{"c":[{"e":"\u0041"},{}],"f":1e999}}"#);
         check(&redact(&["b"], None), payload, r#"{"a":1.00,"evidences":[{"data":{"x":1}}]}"#);
         check(
             &redact(&["nothing", "a.b", "b.c.d.e"], None),

@@ -307,8 +307,7 @@ fn replay(which: &Which, dry_run: bool, limit: Option<u64>) -> Result<(), Failur
             return Err(unusable(&mistakes));
         }
     }
-    let mut replay =
-        Replay::new(&source.properties, &source.topics, &client_id, !pipeline.detect, limit, dry_run);
+    let mut replay = Replay::new(&source.properties, &source.topics, &client_id, !pipeline.detect, limit, dry_run);
     let read = each(&name, &mut letters, &which.selection(), |letter| replay.take(letter).map_err(Failure::new));
     let finished = replay.finish().map_err(Failure::new);
     let counts = &mut replay.counts;

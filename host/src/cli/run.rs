@@ -37,9 +37,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let mut workers = Vec::new();
     for (name, pipeline) in &config.pipelines {
         let job = match &rules {
-            Some(rules) if pipeline.detect => {
-                Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() }
-            }
+            Some(rules) if pipeline.detect => Job::Detect { rules: Arc::clone(rules), limits: config.limits.clone() },
             _ => Job::Carry(pipeline.route.clone()),
         };
         let shared = Pipeline { job, metrics: metrics.pipeline(name), shutdown: Arc::clone(&shutdown) };
@@ -49,9 +47,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         }
     }
     let (stop, woken) = (Arc::clone(&shutdown), wake.clone());
-    let keep = keeper.map(|mut keeper| {
-        std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop))
-    });
+    let keep = keeper
+        .map(|keeper| std::thread::Builder::new().name("rules".to_owned()).spawn(move || keeper.keep(&woken, &stop)));
     let keep = keep.transpose().map_err(Failure::new)?;
     health.running();
     let live = rules.map(|rules| rules.load_full());

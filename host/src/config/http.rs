@@ -66,7 +66,12 @@ pub(super) fn read_http_of(
         times.map(|(_, ms, _)| Duration::from_millis(ms));
     if retry_min > retry_max {
         let hint = "retry_ms_min = 200, retry_ms_max = 30000";
-        findings.wrong(part.span_of("retry_ms_min").as_ref(), &part.key("retry_ms_min"), "is over `retry_ms_max`", hint);
+        findings.wrong(
+            part.span_of("retry_ms_min").as_ref(),
+            &part.key("retry_ms_min"),
+            "is over `retry_ms_max`",
+            hint,
+        );
     }
     let mut request_bytes_max = defaults.request_bytes_max;
     part.number("request_bytes_max", &mut request_bytes_max, [1_024, 1 << 30], findings);

@@ -7,7 +7,11 @@ use super::section::{Findings, Section};
 use crate::kafka::{Create, Properties};
 
 /// What every Kafka part has: its own properties on top of `[kafka]`, and the wish to create its topics.
-pub(super) fn read_kafka(mut part: Section<'_>, kafka: &Properties, findings: &mut Findings) -> (Properties, Option<Create>) {
+pub(super) fn read_kafka(
+    mut part: Section<'_>,
+    kafka: &Properties,
+    findings: &mut Findings,
+) -> (Properties, Option<Create>) {
     let mut own = part.section("properties", findings);
     let all = kafka.with(&properties(&mut own, findings));
     if part.is_present() {

@@ -47,7 +47,11 @@ fn no_index(name: &str, pattern: bool) -> Option<&'static str> {
         plain = plain.replace(part, "0000");
     }
     if plain.contains('%') {
-        return Some(if pattern { "has a % that is none of %Y %m %d %H" } else { "has a %, and a data stream no pattern" });
+        return Some(if pattern {
+            "has a % that is none of %Y %m %d %H"
+        } else {
+            "has a %, and a data stream no pattern"
+        });
     }
     if plain.chars().any(|c| c.is_uppercase() || c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:".contains(c)) {
         return Some("has a character that no index's name may have: upper case, white space, \\ / * ? \" < > | , # :");

@@ -112,7 +112,11 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
                 }
                 producers.push(&config.properties);
             }
-            SinkConfig::Splunk(_) | SinkConfig::OpenSearch(_) | SinkConfig::Syslog(_) | SinkConfig::Webhook(_) | SinkConfig::Archive(_) => {
+            SinkConfig::Splunk(_)
+            | SinkConfig::OpenSearch(_)
+            | SinkConfig::Syslog(_)
+            | SinkConfig::Webhook(_)
+            | SinkConfig::Archive(_) => {
                 let hint = "leave `delivery` out: a finding that comes again has the same id";
                 wrong.push((format!("\"exactly-once\" needs Kafka for `{name}`"), hint));
             }

@@ -9,7 +9,12 @@ use super::section::{Findings, Section};
 use crate::kafka::{Create, Properties};
 
 /// Where modules come from: a folder, a topic, or both; the folder `rules` where nothing is said.
-pub(super) fn read_rules(mut section: Section<'_>, kafka: &Properties, folder: &Path, findings: &mut Findings) -> RulesConfig {
+pub(super) fn read_rules(
+    mut section: Section<'_>,
+    kafka: &Properties,
+    folder: &Path,
+    findings: &mut Findings,
+) -> RulesConfig {
     let topic = section.optional("topic", findings);
     let default = if topic.is_some() { None } else { Some("rules") };
     let directory = match section.has("directory") || default.is_some() {

@@ -57,9 +57,8 @@ pub(super) fn read_sink(
     findings: &mut Findings,
 ) -> Option<SinkConfig> {
     let targets: Vec<&'static str> = TARGETS.into_iter().filter(|target| role.takes(target)).collect();
-    let elsewhere = TARGETS
-        .into_iter()
-        .find(|target| !role.takes(target) && Role::Carried.takes(target) && section.has(target));
+    let elsewhere =
+        TARGETS.into_iter().find(|target| !role.takes(target) && Role::Carried.takes(target) && section.has(target));
     let named = targets.iter().filter(|target| section.has(target)).count();
     if let (Some(target), Role::Findings | Role::Shadow) = (elsewhere, role) {
         let hint = "findings go to a topic first: sink = { kafka = { topic = \"findings\" } }, and a second pipeline, \
@@ -97,12 +96,7 @@ fn name_one(targets: &[&str]) -> (String, String) {
     }
 }
 
-fn read_target(
-    target: &str,
-    mut part: Section<'_>,
-    base: Base<'_>,
-    findings: &mut Findings,
-) -> Option<SinkConfig> {
+fn read_target(target: &str, mut part: Section<'_>, base: Base<'_>, findings: &mut Findings) -> Option<SinkConfig> {
     match target {
         "splunk" => read_splunk(part, base, findings).map(SinkConfig::Splunk),
         "opensearch" | "elasticsearch" => read_opensearch(part, base, findings).map(SinkConfig::OpenSearch),

@@ -69,7 +69,9 @@ fn read_address(part: &mut Section<'_>, findings: &mut Findings) -> Option<Strin
     let parts = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
     let bare_v6 = |host: &str| host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
     match parts {
-        Some((host, Ok(port))) if !host.is_empty() && port > 0 && !bare_v6(host) && !host.contains('/') => Some(address),
+        Some((host, Ok(port))) if !host.is_empty() && port > 0 && !bare_v6(host) && !host.contains('/') => {
+            Some(address)
+        }
         _ => {
             findings.wrong(part.span_of("address").as_ref(), &part.key("address"), "must be HOST:PORT", hint);
             None

@@ -208,7 +208,7 @@ fn a_pipeline_carries_unless_it_detects() {
     assert!(parse(GOOD, "pipeline.toml", Path::new("")).unwrap().detects());
     check(
         &carrying(&|text| format!("{text}shadow.stdout = {{}}\n")),
-        &[(9, "pipelines.detect.shadow", "rules find, and this runs none")],
+        &[(10, "pipelines.detect.shadow", "rules find, and this runs none")],
     );
     check(
         &carrying(&|text| text.replace("topic = \"f\"", "topic = \"a\"")),
@@ -233,9 +233,11 @@ fn to(sink: &str) -> String {
 
 #[test]
 fn a_siem_is_reached_as_it_says() {
-    let sink = |text: &str| parse(&to(text), "pipeline.toml", Path::new("/etc")).unwrap().pipelines["detect"].sink.clone();
+    let sink =
+        |text: &str| parse(&to(text), "pipeline.toml", Path::new("/etc")).unwrap().pipelines["detect"].sink.clone();
     let url = "url = \"https://h.example:1/\"";
-    let SinkConfig::Splunk(splunk) = sink(&format!("{{ splunk = {{ {url}, token = \"s3cret\", acknowledge = true }} }}"))
+    let SinkConfig::Splunk(splunk) =
+        sink(&format!("{{ splunk = {{ {url}, token = \"s3cret\", acknowledge = true }} }}"))
     else {
         panic!("Splunk");
     };
@@ -253,7 +255,8 @@ fn a_siem_is_reached_as_it_says() {
 
 #[test]
 fn mistakes_about_a_siem_are_told() {
-    let one = |sink: &str, key: &str, part: &str| check(&to(sink), &[(7, &format!("pipelines.detect.sink.{key}"), part)]);
+    let one =
+        |sink: &str, key: &str, part: &str| check(&to(sink), &[(7, &format!("pipelines.detect.sink.{key}"), part)]);
     let splunk = |more: &str| format!("{{ splunk = {{ token = \"t\", {more} }} }}");
     for (url, part) in [
         ("ftp://h", "https://"),
@@ -264,7 +267,11 @@ fn mistakes_about_a_siem_are_told() {
         one(&splunk(&format!("url = \"{url}\"")), "splunk.url", part);
     }
     let url = "url = \"http://h\"";
-    one(&splunk(&format!("{url}, client_key_file = \"k\"")), "splunk.client_key_file", "needs `client_certificate_file`");
+    one(
+        &splunk(&format!("{url}, client_key_file = \"k\"")),
+        "splunk.client_key_file",
+        "needs `client_certificate_file`",
+    );
     one(&splunk(&format!("{url}, retry_ms_min = 9, retry_ms_max = 8")), "splunk.retry_ms_min", "over `retry_ms_max`");
     one(&splunk(&format!("{url}, request_bytes_max = 5")), "splunk.request_bytes_max", "from 1024");
     one(&splunk(&format!("{url}, acknowlege = true")), "splunk.acknowlege", "did you mean `acknowledge`");
@@ -279,10 +286,13 @@ fn mistakes_about_a_siem_are_told() {
     one(&search("index = \"a\", user = \"u\""), "opensearch.user", "needs `password`");
     one(&search("index = \"a\", api_key = \"k\", token = \"t\""), "opensearch.user", "several logins");
     // Rules deliver to a topic, and transactions are Kafka's.
-    let text = GOOD.replace("{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }", &search("index = \"a\""));
+    let text = GOOD.replace(
+        "{ kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }",
+        &search("index = \"a\""),
+    );
     check(&text, &[(8, "pipelines.detect.sink.opensearch", "a second pipeline")]);
     let once = format!("{}delivery = \"exactly-once\"\n", to(&search("index = \"a\"")));
-    check(&once, &[(9, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
+    check(&once, &[(10, "pipelines.detect.delivery", "needs Kafka for `sink`")]);
 }
 
 #[test]
@@ -299,8 +309,8 @@ fn what_is_left_out_is_told() {
     let route = config.unwrap().pipelines["detect"].route.clone();
     assert_eq!((route.filter.severity_min, route.filter.shadow), (4, Shadow::Only));
     assert_eq!((route.redact.drop, route.redact.evidence_bytes_max), (vec!["a.b".to_owned()], Some(9)));
-    check(&more("filter.min_severity = \"worse\""), &[(9, "pipelines.detect.filter.min_severity", "critical")]);
-    check(&more("redact.drop = [\"a..b\"]"), &[(9, "pipelines.detect.redact.drop", "joined by dots")]);
+    check(&more("filter.min_severity = \"worse\""), &[(10, "pipelines.detect.filter.min_severity", "critical")]);
+    check(&more("redact.drop = [\"a..b\"]"), &[(10, "pipelines.detect.redact.drop", "joined by dots")]);
     check(
         &format!("{GOOD}filter.shadow = \"only\"\nredact.drop = []\n"),
         &[(10, "pipelines.detect.filter", "out of detection"), (11, "pipelines.detect.redact", "out of detection")],

@@ -102,7 +102,11 @@ impl OpenSearchSink {
     }
 
     /// See [`super::Sink::deliver`].
-    pub(super) fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
+    pub(super) fn deliver(
+        &mut self,
+        messages: &[Outgoing<'_>],
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Refused>, SinkError> {
         let mut parcels = Parcels::default();
         for message in messages {
             parcels.push(|to| encode(&self.place, message, to));
@@ -171,7 +175,8 @@ fn index_of<'a>(place: &'a Place, payload: &[u8]) -> Result<Cow<'a, str>, String
     if !name.contains('%') {
         return Ok(Cow::Borrowed(name));
     }
-    let ms = get(payload, "time").and_then(|time| time.as_i64()).ok_or("it has no `time`, which its index is named by")?;
+    let ms =
+        get(payload, "time").and_then(|time| time.as_i64()).ok_or("it has no `time`, which its index is named by")?;
     let time = jiff::Timestamp::from_millisecond(ms).map_err(|error| format!("its `time`: {error}"))?;
     Ok(Cow::Owned(time.strftime(name).to_string()))
 }
@@ -183,9 +188,9 @@ fn verdict(answer: &Answer, sent: usize) -> Verdict {
     }
     let cause = || answer.excerpt();
     match serde_json::from_slice::<Bulk>(&answer.body) {
-        Ok(bulk) if bulk.items.len() == sent => {
-            Verdict::Parts(bulk.items.into_iter().map(|item| item.into_values().next().map_or_else(unknown, part)).collect())
-        }
+        Ok(bulk) if bulk.items.len() == sent => Verdict::Parts(
+            bulk.items.into_iter().map(|item| item.into_values().next().map_or_else(unknown, part)).collect(),
+        ),
         // Too much to say of all of them.
         _ if answer.cut && sent > 1 => Verdict::Split(cause()),
         _ => Verdict::Again { after: None, cause: format!("no answer of a bulk request: {}", cause()) },

@@ -67,8 +67,6 @@ struct Envelope<'a> {
 /// What a HEC answers. Some write whole numbers with a fraction.
 #[derive(Debug, Default, Deserialize)]
 struct Reply {
-    #[serde(default)]
-    text: String,
     code: Option<f64>,
     #[serde(rename = "invalid-event-number")]
     invalid_event: Option<f64>,
@@ -103,7 +101,11 @@ impl SplunkSink {
     }
 
     /// See [`super::Sink::deliver`].
-    pub(super) fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
+    pub(super) fn deliver(
+        &mut self,
+        messages: &[Outgoing<'_>],
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Refused>, SinkError> {
         let mut parcels = Parcels::default();
         for message in messages {
             parcels.push(|to| encode(&self.config, message, to));
@@ -146,7 +148,8 @@ fn encode(config: &SplunkConfig, message: &Outgoing<'_>, to: &mut Vec<u8>) -> Re
     // One that is cut off would take what follows it along.
     is_json(message.payload)?;
     let id = id_of(message);
-    let named = [("id", id.as_deref().ok()), ("rule", message.header("rule")), ("severity", message.header("severity"))];
+    let named =
+        [("id", id.as_deref().ok()), ("rule", message.header("rule")), ("severity", message.header("severity"))];
     let named = named.into_iter().chain([("mode", message.header("mode"))]);
     let envelope = Envelope {
         time: time_ms_of(message.payload).and_then(|ms| serde_json::Number::from_f64(ms as f64 / 1_000.0)),
@@ -423,7 +426,16 @@ mod tests {
         });
         assert_eq!(sent, 2);
         // A token without acknowledgement waits for somebody to act, with one event.
-        assert_eq!(acknowledge(|number, asks| if asks { acks(true) } else if number == 0 { ok() } else { taken() }), 3);
+        assert_eq!(
+            acknowledge(|number, asks| if asks {
+                acks(true)
+            } else if number == 0 {
+                ok()
+            } else {
+                taken()
+            }),
+            3
+        );
     }
 
     #[test]

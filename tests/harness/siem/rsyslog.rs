@@ -183,7 +183,8 @@ fn make() -> Result<PathBuf, String> {
     let folder = prepared("siem/rsyslog", |folder| {
         let download = || succeeds(Command::new("apt-get").arg("download").args(PACKAGES).current_dir(folder));
         // A machine that was made from an image has no lists of packages.
-        download().or_else(|_| succeeds(Command::new("apt-get").args(["--quiet", "update"])).and_then(|()| download()))?;
+        download()
+            .or_else(|_| succeeds(Command::new("apt-get").args(["--quiet", "update"])).and_then(|()| download()))?;
         let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let packages = entries.flatten().map(|entry| entry.path());
         for package in packages.filter(|path| path.extension().is_some_and(|ending| ending == "deb")) {

@@ -66,8 +66,7 @@ fn siem_rsyslog_writes_what_arrives() {
         rsyslog.restart();
     }
     let authority = Authority::new();
-    let tls =
-        RsyslogTls { certificate: authority.server(&["127.0.0.1"]), ca: authority.file(), asks_clients: true };
+    let tls = RsyslogTls { certificate: authority.server(&["127.0.0.1"]), ca: authority.file(), asks_clients: true };
     let Some(rsyslog) = Rsyslog::start(Some(&tls), Writes::Later) else { return };
     let mut plain = TcpStream::connect(("127.0.0.1", rsyslog.port())).expect("a connection");
     plain.write_all(&[b'x'; 100]).expect("a write");

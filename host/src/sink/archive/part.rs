@@ -94,7 +94,8 @@ pub(super) fn recover(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut completed = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("trailhound-"));
+        let is_ours =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("trailhound-"));
         if !is_ours || path.extension().is_none_or(|ending| ending != PART) {
             continue;
         }

@@ -10,15 +10,15 @@ const EXCERPT_BYTES_MAX: usize = 1 << 10;
 
 /// An answer to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// How long the target wishes not to be asked again: `Retry-After` (RFC 9110, section 10.2.3).
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// The body, at most 1 MiB of it.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Whether the body went on.
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// What becomes of the messages of one request.
@@ -67,7 +67,7 @@ impl Answer {
     }
 
     /// The status and the beginning of the body, on one line, for logs and dead letters.
-    pub fn excerpt(&self) -> String {
+    pub(crate) fn excerpt(&self) -> String {
         let text = String::from_utf8_lossy(self.body.get(..EXCERPT_BYTES_MAX).unwrap_or(&self.body));
         let mut line = format!("HTTP {}", self.status);
         let mut words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());

@@ -23,7 +23,7 @@ const TURN: Duration = Duration::from_millis(50);
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// A client for one target.
-pub struct Client {
+pub(crate) struct Client {
     runtime: Runtime,
     http: reqwest::Client,
     url: String,
@@ -32,19 +32,19 @@ pub struct Client {
 
 /// One request. Its path goes behind the target's URL.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The path, with its first slash, and a query.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// The type of the body.
-    pub content_type: &'static str,
+    pub(crate) content_type: &'static str,
     /// The body of a POST; None for a GET.
-    pub body: Option<&'a [u8]>,
+    pub(crate) body: Option<&'a [u8]>,
 }
 
 impl Client {
     /// A client for `config.url` that sends `headers` with every request; their values are kept out of every log and error.
     /// Fails where a certificate or a key cannot be read. It connects when it first sends.
-    pub fn new(config: &HttpConfig, headers: &[(impl AsRef<str>, Secret)]) -> Result<Client, SinkError> {
+    pub(crate) fn new(config: &HttpConfig, headers: &[(impl AsRef<str>, Secret)]) -> Result<Client, SinkError> {
         // reqwest looks for a provider of the process. A second one is refused, and is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |what: String| SinkError::Target { name: config.url.clone(), what };
@@ -67,11 +67,15 @@ impl Client {
             .pool_max_idle_per_host(1);
         if let Some(path) = &config.ca_file {
             let certificates = Certificate::from_pem_bundle(&read(path).map_err(failed)?);
-            let certificates = certificates.map_err(|error| failed(format!("{}: {}", path.display(), chain(&error))))?;
+            let certificates =
+                certificates.map_err(|error| failed(format!("{}: {}", path.display(), chain(&error))))?;
             if certificates.is_empty() {
                 return Err(failed(format!("{}: holds no certificate in PEM", path.display())));
             }
             builder = builder.tls_certs_only(certificates);
+        } else if !config.url.starts_with("https:") {
+            // A machine that knows no authority is good enough for plain HTTP.
+            builder = builder.tls_certs_only([]);
         }
         if let Some((certificate, key)) = &config.client {
             let mut pem = read(certificate).map_err(failed)?;
@@ -91,18 +95,18 @@ impl Client {
     }
 
     /// The target's URL.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Sends a request and waits for its answer, in turns. The inner error says why there is none: whether the target has
     /// taken the request is not known then. The outer one is a stop whose deadline has passed.
-    pub fn send(&self, request: Request<'_>, wait: &mut Wait<'_>) -> Result<Result<Answer, String>, SinkError> {
+    pub(crate) fn send(&self, request: Request<'_>, wait: &mut Wait<'_>) -> Result<Result<Answer, String>, SinkError> {
         self.send_with(request, &[], wait)
     }
 
     /// The same with headers of this request alone.
-    pub fn send_with(
+    pub(crate) fn send_with(
         &self,
         request: Request<'_>,
         headers: &[(&'static str, String)],
@@ -121,7 +125,7 @@ impl Client {
     }
 
     /// Sends a request for somebody who has nothing else to do, and waits for its answer.
-    pub fn ask(&self, request: Request<'_>) -> Result<Answer, String> {
+    pub(crate) fn ask(&self, request: Request<'_>) -> Result<Answer, String> {
         self.runtime.block_on(self.exchange(request, &[]))
     }
 

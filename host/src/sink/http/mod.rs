@@ -10,9 +10,8 @@ pub(super) mod testing;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use answer::Answer;
-pub(super) use answer::{Part, Verdict};
-pub use client::{Client, Request};
+pub(super) use answer::{Answer, Part, Verdict};
+pub(super) use client::{Client, Request};
 pub(super) use courier::Courier;
 pub(super) use parcel::Parcels;
 

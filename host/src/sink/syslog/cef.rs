@@ -148,10 +148,7 @@ mod tests {
     fn whatever_a_title_holds_it_stays_a_title() {
         let title = "a|b\\c=d\ne\r\"f\u{0}é|10|suser=root";
         let text = cef(&json!({"severity_id": 2, "finding_info": {"title": title, "analytic": {"uid": "x|y"}}}));
-        let expect = concat!(
-            r#"x\|y|a\|b\\c=d e "f é\|10\|suser=root|3|"#,
-            r#"msg=a|b\\c\=d\ne\r"f é|10|suser\=root"#
-        );
+        let expect = concat!(r#"x\|y|a\|b\\c=d e "f é\|10\|suser=root|3|"#, r#"msg=a|b\\c\=d\ne\r"f é|10|suser\=root"#);
         assert_eq!(text, format!("{HEAD}{expect}"));
     }
 

@@ -170,11 +170,7 @@ impl Link {
 }
 
 /// Waits for a step at most so long. The error says what was waited for.
-async fn within<T>(
-    most: Duration,
-    what: &str,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, String> {
+async fn within<T>(most: Duration, what: &str, step: impl Future<Output = io::Result<T>>) -> Result<T, String> {
     match timeout(most, step).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("waited {} ms in vain for {what}", most.as_millis())),

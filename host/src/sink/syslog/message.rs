@@ -195,7 +195,9 @@ mod tests {
         finding["finding_info"]["analytic"]["uid"] = json!("x y\nz".repeat(20));
         let message = message(&config(Form::StructuredData), &finding);
         let ids = "x_y_zx_y_zx_y_zx_y_zx_y_zx_y_zx_";
-        assert!(message.contains(&format!(" trailhound - {ids} [trailhound@32473 id=\"a\\\"\\]\\\\ [b c=\\\"d\\\"\\]é\"")));
+        assert!(
+            message.contains(&format!(" trailhound - {ids} [trailhound@32473 id=\"a\\\"\\]\\\\ [b c=\\\"d\\\"\\]é\""))
+        );
         assert!(message.ends_with("] \u{feff}a\"]\\ [b c=\"d\"]é"), "{message}");
         assert_eq!(message.lines().count(), 1);
     }

@@ -181,7 +181,8 @@ mod tests {
             "links": [{"href": "https://example.com/why?a=1&b=2", "text": "Runbook"}],
         });
         assert_eq!(event, expect);
-        let severities = (0..=6).map(|id| pagerduty(&facts("t", id), &Secret::new(String::new()))["payload"]["severity"].clone());
+        let severities =
+            (0..=6).map(|id| pagerduty(&facts("t", id), &Secret::new(String::new()))["payload"]["severity"].clone());
         let expect = ["info", "info", "info", "warning", "error", "critical", "critical"];
         assert_eq!(severities.collect::<Vec<_>>(), expect);
         let long = pagerduty(&facts(&"t".repeat(5_000), 1), &Secret::new(String::new()));

@@ -32,6 +32,9 @@ mod tests {
         let secret = Secret::new("a shared secret".to_owned());
         let expect = "v1=dec00834314fba7d2f4ead048af32b2b4fb66a59b7458652658f6a7c0075a123";
         let headers = headers(&secret, 1_767_323_045, br#"{"finding":"one"}"#);
-        assert_eq!(headers, [("x-trailhound-timestamp", "1767323045".to_owned()), ("x-trailhound-signature", expect.to_owned())]);
+        assert_eq!(
+            headers,
+            [("x-trailhound-timestamp", "1767323045".to_owned()), ("x-trailhound-signature", expect.to_owned())]
+        );
     }
 }
