@@ -244,3 +244,26 @@ fn a_certificate_of_another_authority_gets_no_finding() {
     scene.finish(&mut program, 0);
     assert!(!server.requests().is_empty());
 }
+
+#[test]
+fn a_proxy_of_the_environment_is_used() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let proxy = Stub::start(|request, _| {
+        let documents = request.text().lines().count() / 2;
+        let items = vec![r#"{"create":{"status":201}}"#; documents].join(",");
+        Reply::status(200, &format!(r#"{{"errors":false,"items":[{items}]}}"#))
+    });
+    let scene = Scene::new(kafka, "os-proxy", 20);
+    let config = forwarder(kafka, &scene.name, "http://opensearch.example:9200/search", "");
+    let mut program = Trailhound::start_in(&config, |mut program| {
+        program.env("HTTP_PROXY", proxy.url()).env("http_proxy", proxy.url());
+        program
+    });
+    program.until_ready();
+    scene.finish(&mut program, 0);
+    let requests = proxy.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert!(request.path.starts_with("http://opensearch.example:9200/search/_bulk?"), "{}", request.path);
+    }
+}

@@ -3,9 +3,8 @@
 //! Headers say it where they are there, else the finding does. What says nothing of it is carried: a filter leaves out what it
 //! knows to be unwanted, and nothing else.
 
-use sonic_rs::JsonValueTrait;
-
 use crate::batch::Envelope;
+use crate::peek;
 
 /// Conditions that must all hold; without any, every message is carried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,17 +49,16 @@ impl Filter {
         }
         let named = envelope.header("severity").and_then(|name| SEVERITIES.iter().position(|known| *known == name));
         let severity = match named {
-            Some(severity) => Some(severity as u64),
-            None => sonic_rs::get(payload, ["severity_id"]).ok().and_then(|id| id.as_u64()),
+            Some(severity) => i64::try_from(severity).ok(),
+            None => peek::number(payload, &["severity_id"]),
         };
         // 0 is unknown and 99 another: neither is known to be too low.
-        severity.is_none_or(|severity| severity == 0 || severity >= u64::from(self.severity_min))
+        severity.is_none_or(|severity| severity == 0 || severity >= i64::from(self.severity_min))
     }
 
     fn shadow_fits(&self, envelope: &Envelope<'_>, payload: &[u8]) -> bool {
         let in_shadow = || match (envelope.header("mode"), envelope.header("rule")) {
-            (None, None) => sonic_rs::get(payload, ["unmapped", "trailhound", "shadow"])
-                .is_ok_and(|shadow| shadow.as_bool() == Some(true)),
+            (None, None) => peek::get(payload, &["unmapped", "trailhound", "shadow"]) == Some("true"),
             (mode, _) => mode == Some("shadow"),
         };
         match self.shadow {
@@ -77,18 +75,14 @@ impl Filter {
         let fits = |rule: &str| self.rules.iter().any(|pattern| is_like(pattern, rule));
         match envelope.header("rule") {
             Some(rule) => fits(rule),
-            None => text_at(payload, ["finding_info", "analytic", "uid"]).is_none_or(|rule| fits(&rule)),
+            None => peek::text(payload, &["finding_info", "analytic", "uid"]).is_none_or(|rule| fits(&rule)),
         }
     }
 
     fn account_fits(&self, payload: &[u8]) -> bool {
         self.accounts.is_empty()
-            || text_at(payload, ["cloud", "account", "uid"]).is_none_or(|uid| self.accounts.contains(&uid))
+            || peek::text(payload, &["cloud", "account", "uid"]).is_none_or(|uid| self.accounts.contains(&uid))
     }
-}
-
-fn text_at(payload: &[u8], at: [&str; 3]) -> Option<String> {
-    sonic_rs::get(payload, at).ok()?.as_str().map(str::to_owned)
 }
 
 /// Whether `text` is like `pattern`, in which `*` stands for any text.

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use sonic_rs::{JsonValueTrait, LazyValue};
+
+use crate::peek;
 
 /// What is taken out. Nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub struct Redact {
     pub evidence_bytes_max: Option<usize>,
 }
 
-/// Levels that are gone into: no finding of the host has as many. What lies deeper is left out with what holds it.
-const DEPTH_MAX: usize = 64;
+/// Levels that are gone into, so that no nesting takes the stack.
+const DEPTH_MAX: usize = 128;
 
 /// Evidence that was cut, in the form that the host gives it.
 #[derive(Serialize)]
@@ -37,64 +38,56 @@ impl Redact {
         if self.is_empty() {
             return Ok(Cow::Borrowed(payload));
         }
-        let text = std::str::from_utf8(payload).map_err(|_| "it is no UTF-8".to_owned())?;
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let text = peek::json(payload)?;
         if !text.trim_ascii_start().starts_with('{') {
             return Err("it is no JSON object".to_owned());
         }
         let paths: Vec<Vec<&str>> = self.drop.iter().map(|path| path.split('.').collect()).collect();
         let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
         let mut out = Vec::with_capacity(payload.len());
-        self.copy(text, &paths, Place::Top, DEPTH_MAX, &mut out).map_err(|error| error.to_string())?;
+        self.copy(text, &paths, (Place::Top, 0), &mut out)?;
         Ok(Cow::Owned(out))
     }
 
-    /// Copies a value without the attributes at `paths`.
+    /// Copies a value that stands at `place`, under so many levels, without the attributes at `paths`.
     fn copy(
         &self,
         raw: &str,
         paths: &[&[&str]],
-        place: Place,
-        depth: usize,
+        (place, depth): (Place, usize),
         out: &mut Vec<u8>,
-    ) -> Result<(), sonic_rs::Error> {
+    ) -> Result<(), String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("a path of `redact` goes deeper than {DEPTH_MAX} levels"));
+        }
         let untouched = paths.is_empty() && (place == Place::Elsewhere || self.evidence_bytes_max.is_none());
         match raw.trim_ascii_start().as_bytes().first() {
-            Some(b'{') if !untouched && depth > 0 => self.copy_object(raw, paths, place, depth, out),
-            Some(b'[') if !untouched && depth > 0 => {
+            Some(b'{') if !untouched => self.copy_object(raw, paths, (place, depth), out)?,
+            Some(b'[') if !untouched => {
                 out.push(b'[');
-                for (number, item) in sonic_rs::to_array_iter(raw).enumerate() {
+                for (number, item) in peek::items(raw).enumerate() {
                     if number > 0 {
                         out.push(b',');
                     }
-                    self.copy(item?.as_raw_str(), paths, place, depth - 1, out)?;
+                    self.copy(item, paths, (place, depth + 1), out)?;
                 }
                 out.push(b']');
-                Ok(())
             }
-            Some(b'{' | b'[') if !untouched => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-            _ => {
-                out.extend_from_slice(raw.as_bytes());
-                Ok(())
-            }
+            _ => out.extend_from_slice(raw.as_bytes()),
         }
+        Ok(())
     }
 
     fn copy_object(
         &self,
         raw: &str,
         paths: &[&[&str]],
-        place: Place,
-        depth: usize,
+        (place, depth): (Place, usize),
         out: &mut Vec<u8>,
-    ) -> Result<(), sonic_rs::Error> {
+    ) -> Result<(), String> {
         out.push(b'{');
         let mut first = true;
-        for member in sonic_rs::to_object_iter(raw) {
-            let (name, value) = member?;
+        for (name, value) in peek::members(raw) {
             let name: &str = &name;
             if paths.iter().any(|path| matches!(path, [only] if *only == name)) {
                 continue;
@@ -106,19 +99,25 @@ impl Redact {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            sonic_rs::to_writer(&mut *out, name)?;
+            write(name, out);
             out.push(b':');
             let within = place.within(name);
             match self.evidence_bytes_max {
-                Some(bytes_max) if within == Place::Data && value.as_raw_str().len() > bytes_max => {
-                    sonic_rs::to_writer(&mut *out, &cut(&value, bytes_max))?;
+                Some(bytes_max) if within == Place::Data && value.len() > bytes_max => {
+                    write(&cut(value, bytes_max), out)
                 }
-                _ => self.copy(value.as_raw_str(), &below, within, depth - 1, out)?,
+                _ => self.copy(value, &below, (within, depth + 1), out)?,
             }
         }
         out.push(b'}');
         Ok(())
     }
+}
+
+/// Appends JSON. Memory does not fail, so there is no error to report.
+fn write(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 /// Where in a finding a value stands.
@@ -141,12 +140,15 @@ impl Place {
 }
 
 /// The beginning of an evidence. One that was cut before keeps the size that it had.
-fn cut<'a>(value: &'a LazyValue<'_>, bytes_max: usize) -> Cut<'a> {
-    let was =
-        value.get("original_bytes").and_then(|bytes| bytes.as_u64()).filter(|_| value.get("is_truncated").is_some());
-    let raw = value.as_raw_str();
+fn cut(raw: &str, bytes_max: usize) -> Cut<'_> {
+    let was_cut = peek::get(raw.as_bytes(), &["is_truncated"]).is_some();
+    let was = peek::number(raw.as_bytes(), &["original_bytes"]).filter(|_| was_cut);
     let text = raw.get(..raw.floor_char_boundary(bytes_max)).unwrap_or_default();
-    Cut { is_truncated: true, original_bytes: was.unwrap_or(raw.len() as u64), text }
+    Cut {
+        is_truncated: true,
+        original_bytes: was.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(raw.len() as u64),
+        text,
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +193,21 @@ mod tests {
         let again = r#"{"evidences":[{"data":{"is_truncated":true,"original_bytes":999,"text":"0123456789"}}]}"#;
         let came = redact(&[], Some(10)).apply(again.as_bytes()).unwrap().into_owned();
         assert!(String::from_utf8(came).unwrap().contains("\"original_bytes\":999"));
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_not_let_through() {
+        let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let path = ["a"; 200].join(".");
+        check(&redact(&[&path], None), &nested(DEPTH_MAX), &nested(DEPTH_MAX));
+        for levels in [DEPTH_MAX + 1, 100_000] {
+            assert!(
+                redact(&[&path], None).apply(nested(levels).as_bytes()).is_err_and(|why| why.contains("128 levels"))
+            );
+        }
+        // Where nobody looks it may be as deep as it likes.
+        let deep = format!(r#"{{"b":{}}}"#, nested(100_000));
+        assert!(redact(&[&path], None).apply(deep.as_bytes()).is_ok_and(|came| came.len() == deep.len()));
     }
 
     #[test]

@@ -310,6 +310,8 @@ fn what_is_left_out_is_told() {
     assert_eq!((route.filter.severity_min, route.filter.shadow), (4, Shadow::Only));
     assert_eq!((route.redact.drop, route.redact.evidence_bytes_max), (vec!["a.b".to_owned()], Some(9)));
     check(&more("filter.min_severity = \"worse\""), &[(10, "pipelines.detect.filter.min_severity", "critical")]);
+    let many = vec!["\"a\""; 1_001].join(",");
+    check(&more(&format!("filter.rules = [{many}]")), &[(10, "pipelines.detect.filter.rules", "limit of 1000")]);
     check(&more("redact.drop = [\"a..b\"]"), &[(10, "pipelines.detect.redact.drop", "joined by dots")]);
     check(
         &format!("{GOOD}filter.shadow = \"only\"\nredact.drop = []\n"),

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
-use sonic_rs::{JsonValueTrait, LazyValue};
 
 use super::Outgoing;
+use crate::peek;
 
 /// A finding's id: the message's key; else what the finding says of itself; else a digest of it, so that what is sent again has
 /// the same. Fails for a key that is no text.
@@ -17,10 +16,8 @@ pub(super) fn id_of<'a>(message: &Outgoing<'a>) -> Result<Cow<'a, str>, String> 
             Err(_) => Err("its key, which is its id, is no UTF-8".to_owned()),
         };
     }
-    if let Ok(found) = sonic_rs::get(message.payload, ["finding_info", "uid"])
-        && let Some(id) = found.as_str().filter(|id| !id.is_empty())
-    {
-        return Ok(Cow::Owned(id.to_owned()));
+    if let Some(id) = peek::text(message.payload, &["finding_info", "uid"]).filter(|id| !id.is_empty()) {
+        return Ok(Cow::Owned(id));
     }
     let digest = Sha256::digest(message.payload);
     Ok(Cow::Owned(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()))
@@ -28,21 +25,7 @@ pub(super) fn id_of<'a>(message: &Outgoing<'a>) -> Result<Cow<'a, str>, String> 
 
 /// A finding's time, in milliseconds since the epoch.
 pub(super) fn time_ms_of(payload: &[u8]) -> Option<i64> {
-    get(payload, "time")?.as_i64()
-}
-
-/// A value at the top of a finding; None where there is none.
-pub(super) fn get<'a>(payload: &'a [u8], name: &str) -> Option<LazyValue<'a>> {
-    sonic_rs::get(payload, [name]).ok()
-}
-
-/// Whether the bytes are one JSON text (RFC 8259); says what is wrong otherwise.
-pub(super) fn is_json(payload: &[u8]) -> Result<(), String> {
-    match serde_json::from_slice::<IgnoredAny>(payload) {
-        Ok(_) if std::str::from_utf8(payload).is_err() => Err("it is no UTF-8".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("it is no JSON: {error}")),
-    }
+    peek::number(payload, &["time"])
 }
 
 #[cfg(test)]
@@ -70,14 +53,6 @@ mod tests {
         assert_eq!(time_ms_of(br#"{"a":{"time":1},"time":1700000000123}"#), Some(1_700_000_000_123));
         for payload in [&b"{}"[..], b"[]", b"x", b"", br#"{"time":"5"}"#] {
             assert_eq!(time_ms_of(payload), None);
-        }
-    }
-
-    #[test]
-    fn what_is_no_json_is_told() {
-        assert!(is_json(br#"{"a":[1,"x"]}"#).is_ok());
-        for payload in [&b""[..], b"{", b"{}{}", b"{\"a\":\"\xff\"}", b"nan"] {
-            assert!(is_json(payload).is_err(), "{payload:?}");
         }
     }
 }

@@ -11,11 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
-use sonic_rs::JsonValueTrait;
 
-use super::finding::{get, id_of, is_json, time_ms_of};
-use super::http::{Answer, Client, Courier, HttpConfig, Parcels, Part, Request, Verdict};
+use super::finding::{id_of, time_ms_of};
+use super::http::{Answer, Client, Courier, HttpConfig, Parcels, Part, Request, Verdict, one_line};
 use super::{Outgoing, Refused, SinkError, Wait};
+use crate::peek;
 use crate::secret::Secret;
 
 /// An OpenSearch or Elasticsearch sink as configured.
@@ -140,7 +140,7 @@ impl OpenSearchSink {
 
 /// Appends a document: a line that says where it goes, and itself on one line.
 fn encode(place: &Place, message: &Outgoing<'_>, to: &mut Vec<u8>) -> Result<(), String> {
-    is_json(message.payload)?;
+    peek::json(message.payload)?;
     let payload = message.payload.trim_ascii();
     let Some(inner) = payload.strip_prefix(b"{") else { return Err("it is no JSON object".to_owned()) };
     let id = id_of(message)?;
@@ -152,20 +152,20 @@ fn encode(place: &Place, message: &Outgoing<'_>, to: &mut Vec<u8>) -> Result<(),
     to.extend_from_slice(action.to_string().as_bytes());
     to.push(b'\n');
     match place {
-        Place::DataStream(_) if get(payload, "@timestamp").is_none() => {
+        Place::DataStream(_) if peek::get(payload, &["@timestamp"]).is_none() => {
             let ms = time_ms_of(payload).ok_or("it has no `time`, which a data stream needs")?;
             let comma = if inner.trim_ascii_start() == b"}" { "" } else { "," };
             to.extend_from_slice(format!("{{\"@timestamp\":{ms}{comma}").as_bytes());
-            one_line(inner, to);
+            unbroken(inner, to);
         }
-        _ => one_line(payload, to),
+        _ => unbroken(payload, to),
     }
     to.push(b'\n');
     Ok(())
 }
 
 /// A line break in JSON stands between its parts, never within a text (RFC 8259, section 7), so a blank does as well.
-fn one_line(json: &[u8], to: &mut Vec<u8>) {
+fn unbroken(json: &[u8], to: &mut Vec<u8>) {
     to.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
 }
 
@@ -175,8 +175,7 @@ fn index_of<'a>(place: &'a Place, payload: &[u8]) -> Result<Cow<'a, str>, String
     if !name.contains('%') {
         return Ok(Cow::Borrowed(name));
     }
-    let ms =
-        get(payload, "time").and_then(|time| time.as_i64()).ok_or("it has no `time`, which its index is named by")?;
+    let ms = time_ms_of(payload).ok_or("it has no `time`, which its index is named by")?;
     let time = jiff::Timestamp::from_millisecond(ms).map_err(|error| format!("its `time`: {error}"))?;
     Ok(Cow::Owned(time.strftime(name).to_string()))
 }
@@ -207,16 +206,17 @@ fn part(item: Item) -> Part {
         let text = |pointer| item.error.pointer(pointer).and_then(Value::as_str);
         let (kind, reason) = (text("/type").unwrap_or("no type"), text("/reason").unwrap_or_default());
         let why = text("/caused_by/reason").map(|why| format!(": {why}")).unwrap_or_default();
-        let mut cause = format!("{}: {kind}: {reason}{why}", item.status);
-        cause.truncate(cause.floor_char_boundary(1 << 10));
-        cause
+        one_line(&format!("{}: {kind}: {reason}{why}", item.status))
     };
+    let kind = item.error.pointer("/type").and_then(Value::as_str);
     match item.status {
         // 409: the document is there already, and is the same one.
         200..=299 | 409 => Part::Accepted,
         408 | 429 | 500..=599 => Part::Again(cause()),
         // The index is blocked, the user may not write to it, or it may not be created: so it is for every document.
         401 | 403 | 404 => Part::Stop(cause()),
+        // It may not be created: the cluster has as many shards as it allows.
+        400 if kind == Some("validation_exception") => Part::Stop(cause()),
         _ => Part::Refused(cause()),
     }
 }
@@ -299,6 +299,11 @@ mod tests {
             Reply::json(200, "no json"),
             Reply::json(200, r#"{"items":[]}"#),
             Reply::json(401, "who?"),
+            Reply::Is(307, "location: http://127.0.0.1:1/\r\n", String::new()),
+            Reply::json(
+                200,
+                r#"{"items":[{"create":{"status":400,"error":{"type":"validation_exception","reason":"shards"}}}]}"#,
+            ),
         ] {
             let (sent, refused) = deliver(1, vec![reply.clone(), items(&[201])]);
             assert_eq!((sent.len(), refused.len()), (2, 0), "{reply:?}");

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::{id_of, is_json, time_ms_of};
+use super::finding::{id_of, time_ms_of};
 use super::http::{Answer, Client, Courier, HttpConfig, Parcels, Part, Request, Verdict};
 use super::{Outgoing, Refused, SinkError, Wait};
+use crate::peek;
 use crate::secret::Secret;
 
 /// A Splunk sink as configured.
@@ -146,7 +147,7 @@ impl SplunkSink {
 /// Appends an event.
 fn encode(config: &SplunkConfig, message: &Outgoing<'_>, to: &mut Vec<u8>) -> Result<(), String> {
     // One that is cut off would take what follows it along.
-    is_json(message.payload)?;
+    peek::json(message.payload)?;
     let id = id_of(message);
     let named =
         [("id", id.as_deref().ok()), ("rule", message.header("rule")), ("severity", message.header("severity"))];

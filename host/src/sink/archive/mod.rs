@@ -14,9 +14,9 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::finding::is_json;
 use super::http::{Courier, Parcels, Verdict};
 use super::{Outgoing, Refused, SinkError, Wait};
+use crate::peek;
 use part::{Part, recover};
 
 /// An archive as configured.
@@ -155,7 +155,7 @@ impl Drop for Files {
 
 /// Appends a message as a line. What is no JSON would be none.
 fn line(payload: &[u8], to: &mut Vec<u8>) -> Result<(), String> {
-    is_json(payload)?;
+    peek::json(payload)?;
     // A line break in valid JSON stands between values, where a space is as good.
     to.extend(payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     to.push(b'\n');

@@ -8,6 +8,9 @@ pub(super) const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an answer that a dead letter keeps.
 const EXCERPT_BYTES_MAX: usize = 1 << 10;
 
+/// Bytes of a line about it.
+const LINE_BYTES_MAX: usize = 2 << 10;
+
 /// An answer to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -68,17 +71,23 @@ impl Answer {
 
     /// The status and the beginning of the body, on one line, for logs and dead letters.
     pub(crate) fn excerpt(&self) -> String {
-        let text = String::from_utf8_lossy(self.body.get(..EXCERPT_BYTES_MAX).unwrap_or(&self.body));
-        let mut line = format!("HTTP {}", self.status);
-        let mut words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-        if let Some(first) = words.next() {
-            line = words.fold(format!("{line}: {first}"), |line, word| format!("{line} {word}"));
-        }
-        if self.body.len() > EXCERPT_BYTES_MAX {
-            line.push('…');
-        }
-        line
+        let begins = self.body.get(..EXCERPT_BYTES_MAX);
+        let text = String::from_utf8_lossy(begins.unwrap_or(&self.body));
+        let line = one_line(&format!("HTTP {}: {text}", self.status));
+        let line = line.trim_end_matches(':');
+        if begins.is_some_and(|begins| begins.len() < self.body.len()) { format!("{line}…") } else { line.to_owned() }
     }
+}
+
+/// What a target says, for logs and dead letters: on one line, without what a terminal would act on, and short.
+pub(crate) fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let mut line = words.collect::<Vec<_>>().join(" ");
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+        line.push('…');
+    }
+    line
 }
 
 /// Reads `Retry-After`: seconds, or a date. A date that has passed is no pause.
@@ -138,6 +147,7 @@ mod tests {
         assert_eq!(answer(400, " a\n\tb\u{1b}[0m ").excerpt(), "HTTP 400: a b [0m");
         let long = answer(500, &"x".repeat(5_000)).excerpt();
         assert!(long.ends_with("x…") && long.len() < 1_100, "{long}");
+        assert_eq!(one_line(&"a\n".repeat(5_000)).len(), LINE_BYTES_MAX + '…'.len_utf8());
         let within = answer(500, &"€".repeat(1_000)).excerpt();
         assert!(within.ends_with('…'), "cut within a character");
     }

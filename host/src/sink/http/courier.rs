@@ -69,7 +69,11 @@ impl Courier {
             if self.down && piece.len() > 1 {
                 queue.push_front(piece.split_off(1));
             }
-            let verdict = attempt(&parcels, &piece, wait)?;
+            let waiting = piece.len() + queue.iter().map(Vec::len).sum::<usize>();
+            let verdict = match attempt(&parcels, &piece, wait) {
+                Err(SinkError::Stopped { .. }) => return Err(self.stopped(waiting)),
+                verdict => verdict?,
+            };
             if let Verdict::Split(cause) = &verdict
                 && piece.len() > 1
             {
@@ -91,12 +95,16 @@ impl Courier {
             wait.metrics.retried(left.again.len());
             let waiting = left.again.len() + queue.iter().map(Vec::len).sum::<usize>();
             if left.cause.is_some() && !wait.pause(self.fails(&left, waiting, wait)) {
-                return Err(SinkError::Stopped { name: self.name.clone(), waiting });
+                return Err(self.stopped(waiting));
             }
             queue.push_front(left.again);
         }
         refused.sort_by_key(|refused| refused.index);
         Ok(refused)
+    }
+
+    fn stopped(&self, waiting: usize) -> SinkError {
+        SinkError::Stopped { name: self.name.clone(), waiting }
     }
 
     /// The target has settled something.

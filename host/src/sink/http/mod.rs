@@ -10,7 +10,7 @@ pub(super) mod testing;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use answer::{Answer, Part, Verdict};
+pub(super) use answer::{Answer, Part, Verdict, one_line};
 pub(super) use client::{Client, Request};
 pub(super) use courier::Courier;
 pub(super) use parcel::Parcels;

@@ -4,9 +4,9 @@ mod chat;
 mod signature;
 
 use super::facts::Facts;
-use super::finding::is_json;
 use super::http::{Client, Courier, HttpConfig, Parcels, Request, Verdict};
 use super::{Outgoing, Refused, SinkError, Wait};
+use crate::peek;
 use crate::secret::Secret;
 
 /// A webhook as configured.
@@ -108,11 +108,11 @@ fn now_seconds() -> i64 {
 fn encode(form: &WebhookForm, payload: &[u8], to: &mut Vec<u8>) -> Result<(), String> {
     match form {
         WebhookForm::Json => {
-            is_json(payload)?;
+            peek::json(payload)?;
             to.extend_from_slice(payload);
         }
         WebhookForm::Array | WebhookForm::Ndjson => {
-            is_json(payload)?;
+            peek::json(payload)?;
             // A line break in valid JSON stands between values, where a space is as good.
             to.extend(payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
             to.push(b'\n');
