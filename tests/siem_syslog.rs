@@ -64,6 +64,7 @@ fn siem_syslog_loses_nothing_to_kill_9_where_the_receiver_writes_before_it_reads
     for part in 1..=3 {
         until_written(&mut program, &rsyslog, part * COUNT / 5);
         rsyslog.kill9();
+        program.until_waiting();
         rsyslog.restart();
     }
     forward.until_done(&client);
@@ -95,11 +96,13 @@ fn siem_syslog_over_tls_loses_only_what_the_receiver_had_in_memory() {
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 5);
     rsyslog.kill9();
+    program.until_waiting();
     let written = rsyslog.messages().len();
     rsyslog.restart();
     // Asked to stop, a receiver writes what it has read; so of the second half nothing may be missing.
     until_written(&mut program, &rsyslog, written + COUNT / 5);
     rsyslog.stop();
+    program.until_waiting();
     rsyslog.restart();
     forward.until_done(&client);
     program.stop();
@@ -123,6 +126,7 @@ fn siem_syslog_with_a_connection_that_stays_loses_only_what_was_on_its_way() {
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 20);
     rsyslog.kill9();
+    program.until_waiting();
     let written = rsyslog.messages().len();
     rsyslog.restart();
     forward.until_done(&client);
