@@ -17,8 +17,11 @@ fn setup(kafka: &Kafka, name: &str) -> Config {
     Config::forward(&kafka.bootstrap(), name, &format!(r#"{{ kafka = {{ topic = "{name}.copy" }} }}"#))
 }
 
-/// What travels, by key, and how often.
-fn travelled(messages: &[Received]) -> BTreeMap<(Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>), usize> {
+/// Key, value and headers.
+type Message = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+
+/// What travels, and how often.
+fn travelled(messages: &[Received]) -> BTreeMap<Message, usize> {
     let mut all = BTreeMap::new();
     for message in messages {
         *all.entry((message.key.clone(), message.value.clone(), message.headers.clone())).or_default() += 1;
@@ -68,8 +71,10 @@ fn what_a_topic_refuses_lies_in_a_file_and_goes_back_from_there() {
     config.dead_letters = "{ file = { path = \"dead.ndjson\" } }".to_owned();
     let (client, topic) = (kafka.client(), |part: &str| format!("{name}.{part}"));
     client.configure_topic(&topic("copy"), &[("max.message.bytes", "4096")]);
-    let noise: String =
-        (0..6_000u32).map(|at| char::from(b'a' + (at.wrapping_mul(2_654_435_761) >> 24) as u8 % 26)).collect();
+    // What compression cannot make small.
+    let letter =
+        |at: u64| char::from(b'a' + (at.wrapping_mul(at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as u8 % 26);
+    let noise: String = (1..20_000).map(letter).collect();
     let large = finding_with(7, |value| value["message"] = json!(noise));
     let mut messages: Vec<Outgoing> = (100..150).map(finding).collect();
     messages.push(large.clone());

@@ -142,7 +142,7 @@ impl Client {
             }
         };
         let building = headers.iter().fold(building, |building, (name, value)| building.header(*name, value));
-        let mut response = building.send().await.map_err(|error| words(error))?;
+        let mut response = building.send().await.map_err(words)?;
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let retry_after = text(RETRY_AFTER).and_then(|text| retry_after(text, crate::pipeline::now_ms()));
         let location = text(LOCATION).map(|place| format!("redirects to {place}; "));
@@ -150,7 +150,7 @@ impl Client {
         if (300..400).contains(&answer.status) {
             answer.body.extend_from_slice(location.unwrap_or_default().as_bytes());
         }
-        while let Some(chunk) = response.chunk().await.map_err(|error| words(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(words)? {
             let room = ANSWER_BYTES_MAX - answer.body.len();
             answer.body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
             if chunk.len() > room {

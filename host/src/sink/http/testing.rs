@@ -44,6 +44,9 @@ impl Reply {
     }
 }
 
+/// Says what a request is answered with.
+type Answering = Box<dyn FnMut(usize, &Seen) -> Reply + Send>;
+
 /// A running target.
 pub(crate) struct Stub {
     pub(crate) url: String,
@@ -56,7 +59,7 @@ impl Stub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let answer: Arc<Mutex<dyn FnMut(usize, &Seen) -> Reply + Send>> = Arc::new(Mutex::new(answer));
+        let answer: Arc<Mutex<Answering>> = Arc::new(Mutex::new(Box::new(answer)));
         let all = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -90,7 +93,7 @@ impl Stub {
     }
 }
 
-fn converse(stream: TcpStream, all: &Mutex<Vec<Seen>>, answer: &Mutex<dyn FnMut(usize, &Seen) -> Reply + Send>) {
+fn converse(stream: TcpStream, all: &Mutex<Vec<Seen>>, answer: &Mutex<Answering>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(seen) = read(&mut reader) {
