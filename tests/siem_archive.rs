@@ -105,7 +105,7 @@ fn siem_archive_waits_for_a_disk_that_is_full() {
     // A limit on the size of a file fails a write in its middle, as a full disk does.
     let limited = |program: Command| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"trap "" XFSZ; ulimit -f 32; exec "$@""#, "limited"]);
+        shell.args(["-c", r#"trap "" XFSZ; ulimit -S -f 32; exec "$@""#, "limited"]);
         shell.arg(program.get_program()).args(program.get_args());
         shell.current_dir(program.get_current_dir().expect("a folder"));
         shell

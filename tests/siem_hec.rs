@@ -79,6 +79,7 @@ fn storms_and_lost_answers_lose_nothing() {
     });
     let mut config = forwarder(kafka, &scene.name, &gateway.url(), "");
     config.sink = config.sink.replace("request_ms_max = 2000", "request_ms_max = 1000");
+    config.more = "batch = { messages_max = 500 }".to_owned();
     let mut program = Trailhound::ready(&config);
     scene.finish(&mut program, 0);
     assert!(assert_there(&hec, &scene) > 0, "lost answers make repeats, under one id");

@@ -42,7 +42,14 @@ fn missing(messages: &[String], sent: &[Finding]) -> Vec<usize> {
 /// Waits until it has written at least so many messages.
 #[track_caller]
 fn until_written(program: &mut Trailhound, rsyslog: &Rsyslog, count: usize) {
-    program.until("messages in rsyslog's file", |_| (rsyslog.messages().len() >= count).then_some(()));
+    program.until("messages in rsyslog's file", |_| (rsyslog.count() >= count).then_some(()));
+}
+
+/// Waits until it has written the last finding.
+#[track_caller]
+fn until_last(rsyslog: &Rsyslog, sent: &[Finding]) {
+    let last = &sent.last().expect("a finding").id;
+    until_true(PATIENCE, "the last finding", || rsyslog.messages().last().is_some_and(|one| one.contains(last)));
 }
 
 #[test]
@@ -57,6 +64,7 @@ fn siem_syslog_loses_nothing_to_kill_9_where_the_receiver_writes_before_it_reads
     for part in 1..=3 {
         until_written(&mut program, &rsyslog, part * COUNT / 5);
         rsyslog.kill9();
+        program.until_waiting();
         rsyslog.restart();
     }
     forward.until_done(&client);
@@ -88,15 +96,17 @@ fn siem_syslog_over_tls_loses_only_what_the_receiver_had_in_memory() {
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 5);
     rsyslog.kill9();
+    program.until_waiting();
     let written = rsyslog.messages().len();
     rsyslog.restart();
     // Asked to stop, a receiver writes what it has read; so of the second half nothing may be missing.
     until_written(&mut program, &rsyslog, written + COUNT / 5);
     rsyslog.stop();
+    program.until_waiting();
     rsyslog.restart();
     forward.until_done(&client);
     program.stop();
-    until_true(PATIENCE, "the last finding", || rsyslog.messages().iter().any(|one| one.contains("\"event-9999\"")));
+    until_last(&rsyslog, &sent);
     let lost = missing(&rsyslog.messages(), &sent);
     // What was in its memory when it died: the messages right behind those that it had written.
     let run: Vec<usize> = (written..written + lost.len()).collect();
@@ -116,11 +126,12 @@ fn siem_syslog_with_a_connection_that_stays_loses_only_what_was_on_its_way() {
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 20);
     rsyslog.kill9();
+    program.until_waiting();
     let written = rsyslog.messages().len();
     rsyslog.restart();
     forward.until_done(&client);
     program.stop();
-    until_true(PATIENCE, "the last finding", || rsyslog.messages().iter().any(|one| one.contains("\"event-1999\"")));
+    until_last(&rsyslog, &sent);
     let lost = missing(&rsyslog.messages(), &sent);
     assert_eq!(lost, (written..written + lost.len()).collect::<Vec<_>>(), "{written} were written before the kill");
 }
@@ -210,7 +221,7 @@ fn siem_syslog_delivers_nothing_to_whom_it_does_not_trust_or_who_does_not_trust_
     };
     let Some(rsyslog) = Rsyslog::start(Some(&tls(&["127.0.0.1"], true)), Writes::AtOnce) else { return };
     let ca = |authority: &Authority| format!("ca_file = {:?}", authority.file());
-    check_refused(kafka, &rsyslog, "syslog-unknown", &ca(&other), &["invalid peer certificate: UnknownIssuer"]);
+    check_refused(kafka, &rsyslog, "syslog-unknown", &ca(&other), &["invalid peer certificate: "]);
     // With TLS 1.3 a client learns that it was refused only after it has sent.
     check_refused(kafka, &rsyslog, "syslog-nobody", &ca(&authority), &["received fatal alert", "reset", "closed"]);
     let us = other.client("trailhound");

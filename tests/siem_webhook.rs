@@ -172,20 +172,21 @@ fn siem_webhook_throws_nothing_away_while_it_is_not_let_in() {
         Reply::status(if *door.lock().expect("no panic") { 200 } else { 401 }, "who are you?")
     });
     let keys = |authority: &Authority| format!("ca_file = {:?}", authority.file());
-    let mut stranger = forward(kafka, "webhook-ca", &stub.url(), &keys(&Authority::new()));
+    let other = Authority::new();
+    let mut stranger = forward(kafka, "webhook-ca", &stub.url(), &keys(&other));
     stranger.config.more.push_str("\n[limits]\ndrain_ms_max = 500\n");
     let client = kafka.client();
     let sent = Finding::some(0, 20);
-    stranger.produce(&client, &sent, Some(0));
     let mut program = stranger.ready();
+    stranger.produce(&client, &sent, Some(0));
     program.until("a refused certificate", |program| program.stderr().contains("certificate").then_some(()));
     program.signal("TERM");
     assert_eq!(program.wait(STOP), 1);
     assert!(stub.requests().is_empty() && stranger.committed(&client) == 0);
 
     let forward = forward(kafka, "webhook-login", &stub.url(), &keys(&authority));
-    forward.produce(&client, &sent, Some(0));
     let mut program = forward.ready();
+    forward.produce(&client, &sent, Some(0));
     program.until("a refusal", |program| program.stderr().contains("HTTP 401: who are you?").then_some(()));
     assert_eq!(forward.committed(&client), 0);
     *open.lock().expect("no panic") = true;

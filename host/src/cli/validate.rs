@@ -7,7 +7,7 @@ use crate::config::{self, Config, SinkConfig, SourceConfig};
 use crate::kafka::{self, KafkaError, Topic};
 use crate::metrics::Metrics;
 use crate::rules::Engine;
-use crate::sink::{OpenSearchSink, SplunkSink};
+use crate::sink::{OpenSearchSink, SplunkSink, SyslogSink, WebhookSink};
 use crate::source::FirehoseConfig;
 use crate::swap::{self, Keeper, StartError};
 
@@ -31,15 +31,21 @@ pub(super) fn validate(file: &Path, connect: bool) -> Result<(), Failure> {
 fn check_targets(config: &Config, connect: bool) -> Result<String, Failure> {
     let (mut said, mut wrong) = (String::new(), Vec::new());
     for (name, pipeline) in &config.pipelines {
-        let answer = match &pipeline.sink {
-            SinkConfig::Splunk(config) => {
-                SplunkSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
-            }
-            SinkConfig::OpenSearch(config) => {
-                OpenSearchSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
-            }
-            _ => continue,
-        };
+        let answer =
+            match &pipeline.sink {
+                SinkConfig::Splunk(config) => {
+                    SplunkSink::new(config.clone()).map(|sink| (config.http.url.clone(), connect.then(|| sink.check())))
+                }
+                SinkConfig::OpenSearch(config) => OpenSearchSink::new(config.clone())
+                    .map(|sink| (config.http.url.clone(), connect.then(|| sink.check()))),
+                SinkConfig::Syslog(config) => SyslogSink::new((**config).clone())
+                    .map(|sink| (config.address.clone(), connect.then(|| sink.check()))),
+                // What asks a webhook is a request, and whoever gets it takes it for a finding.
+                SinkConfig::Webhook(config) => {
+                    WebhookSink::new((**config).clone()).map(|_| (config.http.url.clone(), None))
+                }
+                _ => continue,
+            };
         match answer {
             Err(error) => wrong.push(format!("pipelines.{name}.sink: {error}")),
             Ok((_, None)) => {}

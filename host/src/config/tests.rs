@@ -7,6 +7,8 @@ use crate::carry::Shadow;
 use crate::sink::Place;
 use crate::source::Protocol;
 
+mod others;
+
 const GOOD: &str = r#"
 [kafka]
 "bootstrap.servers" = "127.0.0.1:9092"

@@ -62,6 +62,10 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long one poll may block before the wish to stop is looked at.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
+/// How long a batch may take before the source is paused and polled. A pause costs up to a second: so long librdkafka takes to
+/// fetch again after it, so a batch that is delivered soon goes without.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long a pipeline that carries waits for a first message before it looks after its sink.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
@@ -79,6 +83,8 @@ pub struct KafkaSource {
     committed: Instant,
     /// Messages that arrived while the source was paused.
     held: Batch,
+    /// When the batch in hand was given out.
+    given: Instant,
     /// Partitions that were taken away while the batch in hand was delivered: its offsets are their new owners' now.
     taken: Vec<(String, i32)>,
 }
@@ -125,6 +131,7 @@ impl KafkaSource {
             topics: config.topics.iter().map(|topic| (topic.clone(), Arc::from(topic.as_str()))).collect(),
             named,
             committed: Instant::now(),
+            given: Instant::now(),
             held: Batch::default(),
             taken: Vec::new(),
         })
@@ -140,6 +147,7 @@ impl KafkaSource {
         let idle_ends = Instant::now() + IDLE_MAX;
         while batch.len() < self.limits.messages_max && batch.held_bytes() < self.limits.bytes_max {
             if shutdown.requested() {
+                self.given = Instant::now();
                 return Ok(!batch.is_empty());
             }
             if self.carried && batch.is_empty() && Instant::now() >= idle_ends {
@@ -178,6 +186,7 @@ impl KafkaSource {
                 ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
             }
         }
+        self.given = Instant::now();
         Ok(true)
     }
 
@@ -267,13 +276,21 @@ impl KafkaSource {
 
     /// One turn of waiting for a transaction.
     fn turn(&mut self, shutdown: &Shutdown) -> bool {
-        self.keep_alive();
+        self.poll_paused();
         !shutdown.expired()
     }
 
-    /// See [`super::Source::keep_alive`]. A poll within `max.poll.interval.ms` keeps the membership; the partitions are
-    /// paused, so it brings no messages but those that were on their way.
+    /// See [`super::Source::keep_alive`].
     pub(super) fn keep_alive(&mut self) {
+        let paused = self.consumer.context().progress().paused;
+        if paused || self.given.elapsed() >= PATIENCE {
+            self.poll_paused();
+        }
+    }
+
+    /// A poll within `max.poll.interval.ms` keeps the membership; the partitions are paused, so it brings no messages but
+    /// those that were on their way.
+    fn poll_paused(&mut self) {
         let paused = self.consumer.context().progress().paused;
         if !paused {
             match self.consumer.assignment().and_then(|assigned| self.consumer.pause(&assigned)) {

@@ -1,5 +1,8 @@
 //! A real rsyslog that receives over TCP or TLS: Debian's packages, unpacked into a folder and not installed.
 
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -42,6 +45,8 @@ pub struct Rsyslog {
     /// None while it is down.
     process: Option<Child>,
     starts: u32,
+    /// How far its file has been counted: bytes, and messages.
+    counted: Cell<(u64, usize)>,
 }
 
 impl Rsyslog {
@@ -50,7 +55,7 @@ impl Rsyslog {
         let root = install().inspect_err(|why| skip("rsyslog", why)).ok()?;
         let (folder, port) = (Folder::new("rsyslog"), free_port());
         folder.write("rsyslog.conf", configuration(&folder, port, tls, writes));
-        let mut rsyslog = Rsyslog { root, folder, port, process: None, starts: 0 };
+        let mut rsyslog = Rsyslog { root, folder, port, process: None, starts: 0, counted: Cell::default() };
         rsyslog.restart();
         Some(rsyslog)
     }
@@ -99,9 +104,26 @@ impl Rsyslog {
         logs.map(|log| read_lossy(&log)).collect::<String>() + &read_lossy(&self.folder.path().join("own.log"))
     }
 
+    /// How many messages are in its file.
+    pub fn count(&self) -> usize {
+        let (mut bytes, mut messages) = self.counted.get();
+        if let Ok(mut file) = File::open(self.file()) {
+            let mut more = Vec::new();
+            file.seek(SeekFrom::Start(bytes)).and_then(|_| file.read_to_end(&mut more)).expect("a readable file");
+            bytes += more.len() as u64;
+            messages += more.iter().filter(|byte| **byte == b'\n').count();
+        }
+        self.counted.set((bytes, messages));
+        messages
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("messages.ndjson")
+    }
+
     /// The messages as they arrived, whole, in the order in which they were written.
     pub fn messages(&self) -> Vec<String> {
-        let text = read_lossy(&self.folder.path().join("messages.ndjson"));
+        let text = read_lossy(&self.file());
         // A line that a kill has torn is no message.
         let raw = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         raw.filter_map(|line| line["rawmsg"].as_str().map(str::to_owned)).collect()

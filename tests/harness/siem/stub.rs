@@ -176,7 +176,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
-        let Ok(held) = stream.try_clone() else { continue };
+        let (Ok(held), Ok(closing)) = (stream.try_clone(), stream.try_clone()) else { continue };
         locked(&shared.connections).push(held);
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
@@ -187,6 +187,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                     .map_err(io::Error::other)
                     .and_then(|connection| serve(StreamOwned::new(connection, stream), &shared)),
             };
+            // Whoever holds the connection too, it ends here.
+            let _closed = closing.shutdown(Shutdown::Both);
         });
     }
 }
@@ -218,6 +220,9 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
                 answer.push_str(&body);
                 stream.get_mut().write_all(answer.as_bytes())?;
                 stream.get_mut().flush()?;
+                if request.header("connection").eq_ignore_ascii_case("close") {
+                    return Ok(());
+                }
             }
         }
     }

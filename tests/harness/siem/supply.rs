@@ -65,10 +65,13 @@ impl Forward {
         Forward { config, name: name.to_owned() }
     }
 
-    /// Starts the program and waits until it is ready.
+    /// Starts the program and waits until each of its workers has its partition: nothing is received twice because of a
+    /// rebalance.
     #[track_caller]
     pub fn ready(&self) -> Trailhound {
-        Trailhound::ready(&self.config)
+        let mut program = Trailhound::ready(&self.config);
+        program.until_joined(self.config.workers as usize);
+        program
     }
 
     /// Produces findings, to one partition or spread over all.

@@ -84,7 +84,7 @@ fn a_file_is_complete_before_it_is_too_large() {
     }
     assert_eq!(folder.files(".ndjson.gz").len(), 2);
     // One delivery alone may exceed it, in a file of its own.
-    let (large, _) = of(&[&format!("\"{}\"", (0..4_000).map(|n: u32| n.pow(3).to_string()).collect::<String>())]);
+    let (large, _) = of(&[&format!("\"{}\"", (0..4_000_u64).map(|n| n.pow(3).to_string()).collect::<String>())]);
     sink.files.append(&large).unwrap();
     sink.files.append(&member).unwrap();
     drop(sink);

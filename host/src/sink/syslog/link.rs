@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -87,6 +88,24 @@ impl Network {
                     Err(_) if wait.turn() => {}
                     Err(_) => return None,
                 }
+            }
+        })
+    }
+
+    /// Connects for somebody who has nothing else to do, sends nothing, and says how it went.
+    pub(super) fn check(&self, config: &SyslogConfig) -> Result<(), String> {
+        /// How long a receiver has to refuse us: with TLS 1.3 it sees our certificate after we think that all is well.
+        const REFUSES: Duration = Duration::from_secs(1);
+        self.runtime.block_on(async {
+            let mut link = within(config.connect_max, "connecting", self.connect(config)).await?;
+            within(config.answer_max, "closing", link.stream.shutdown()).await?;
+            match timeout(REFUSES, link.until_end()).await {
+                Ok(ended) => ended.map_err(|error| error.to_string()),
+                Err(_) if config.confirm == Confirm::Close => {
+                    Err("it does not close its side of a connection after ours, which confirm = \"close\" waits for"
+                        .to_owned())
+                }
+                Err(_) => Ok(()),
             }
         })
     }
@@ -193,8 +212,8 @@ fn client(tls: &SyslogTls) -> Result<ClientConfig, String> {
             builder.with_root_certificates(roots)
         }
     };
-    match &tls.client {
-        None => Ok(builder.with_no_client_auth()),
+    let mut config = match &tls.client {
+        None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             // What an error says of a key may quote it.
             let private = PrivateKeyDer::from_pem_file(key)
@@ -202,9 +221,13 @@ fn client(tls: &SyslogTls) -> Result<ClientConfig, String> {
             let both = format!("{} and {}", certificate.display(), key.display());
             builder
                 .with_client_auth_cert(certificates(certificate)?, private)
-                .map_err(|error| format!("{both}: {error}"))
+                .map_err(|error| format!("{both}: {error}"))?
         }
-    }
+    };
+    // A receiver on OpenSSL that asks for certificates refuses to go on with an old session unless it was told of a
+    // context for them; rsyslog 8.2302 is not.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// The certificates of a PEM file, at least one.

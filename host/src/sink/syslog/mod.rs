@@ -121,6 +121,11 @@ impl SyslogSink {
         &self.config.address
     }
 
+    /// Connects, sends nothing, and says what became of it.
+    pub fn check(&self) -> Result<String, String> {
+        self.network.check(&self.config).map(|()| "by taking a connection".to_owned())
+    }
+
     /// See [`super::Sink::deliver`].
     pub(super) fn deliver(
         &mut self,
