@@ -15,7 +15,7 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test chaos bench bench-guard lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test chaos bench bench-pipeline bench-guard lint fmt fuzz image-lint clean
 
 all: build
 
@@ -53,6 +53,17 @@ chaos: setup
 bench: setup
 	CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked --manifest-path bench/Cargo.toml \
 		--bin bench -- $(BENCH_ARGS)
+
+# Whole pipelines on a real Kafka, side by side with Benthos (needs Go) and Kafka Streams (Java and Maven, as the broker
+# does): a table, and every figure in target/bench/pipeline.json. Takes BENCH_ARGS (`--records N`, `--rounds N`,
+# `--only PART,PART`), and TRAILHOUND_BIN for another binary than the one that it builds.
+PIPELINE_BIN := $(or $(TRAILHOUND_BIN),$(abspath $(BIN)))
+
+bench-pipeline: $(if $(TRAILHOUND_BIN),setup,build)
+	$(PIPELINE_BIN) rule build rules/root_login --out target/bench/rules
+	TRAILHOUND_BIN=$(PIPELINE_BIN) TRAILHOUND_RULES=$(CURDIR)/target/bench/rules \
+		CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked \
+		--manifest-path bench/pipeline/Cargo.toml --bin bench-pipeline -- $(BENCH_ARGS)
 
 # Instructions a record, counted by valgrind's callgrind, against bench/guard.json: fails at more than 5 % over. Needs no
 # quiet machine. UPDATE=1 makes what is counted the new figures.
