@@ -30,6 +30,12 @@ fn table_rule(rule: &SigmaRule) -> Result<(Vec<String>, Rule)> {
     let mut fires = json!({"eventVersion": "1.11"});
     make_true(&whole, &mut fires);
     let (select, mut condition) = select::split(whole);
+    for (field, values) in &select {
+        // What a select implies and no condition says.
+        if let (true, Some(value)) = (is_absent(&fires, field), values.first()) {
+            set(&mut fires, field, value);
+        }
+    }
     let mut fields = Vec::new();
     place(&mut condition, &mut fields);
     let rule = Rule {
@@ -140,6 +146,10 @@ fn make_true(condition: &Condition, record: &mut Value) {
         Condition::Same(one, other) => [one, other].into_iter().for_each(|field| set(record, &field.path, "same")),
         Condition::Not(_) | Condition::Absent(_) => {}
     }
+}
+
+fn is_absent(record: &Value, path: &str) -> bool {
+    path.split('.').try_fold(record, |value, name| value.get(name)).is_none()
 }
 
 /// Sets a text. What several patterns want of one field stands in it one after the other.

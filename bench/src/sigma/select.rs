@@ -1,22 +1,45 @@
 //! What the host's index can decide of a rule's condition, and what is left for the module.
 //!
-//! Sigma compares in any case, `select` to the letter. Three fields hold words that AWS itself writes, always in the same
-//! way: for these `select` takes the rule's own spelling, and the check against the list of hits shows that nothing is
-//! lost by it. What a caller may write (a user agent, an ARN, a parameter) is no `select`, since whoever calls could
-//! write it in another case: such conditions are left to the module, and a rule that has no others meets every event.
+//! Sigma compares in any case, `select` to the letter. So what an author of rules for Trailhound knows of CloudTrail
+//! decides what becomes a `select`:
+//!
+//! - Some fields hold words that AWS itself writes, always in the same way. For these `select` takes the rule's own
+//!   spelling; the check against the list of hits shows that nothing is lost by it.
+//! - An ARN says what its principal is, so a pattern with `:assumed-role/` implies a type.
+//! - What a caller writes (a user agent, a parameter) may come in any case, and whoever calls would hide behind another
+//!   one. A rule that has nothing else is selected by every spelling of its word, where that is short enough, which is as
+//!   exact as Sigma; else it would meet every event.
+//!
+//! All other conditions are the module's.
 
 use super::table::{Condition, Field, Pattern, Piece};
 
 /// Fields whose values are AWS's own words; the index looks at the first of them first.
-const FIELDS: [&str; 3] = ["eventName", "eventSource", "userIdentity.type"];
+const OWN: [&str; 3] = ["eventName", "eventSource", TYPE];
+
+/// Fields whose values the caller writes: for rules that have nothing else.
+const WRITTEN: [&str; 1] = ["userAgent"];
+
+/// Letters of a word that is spelled out: so many, and there are a thousand spellings.
+const LETTERS_MAX: usize = 10;
+
+const TYPE: &str = "userIdentity.type";
+const ARN: &str = "userIdentity.arn";
+
+/// What stands in the ARN of a principal, by its type.
+const PRINCIPALS: [(&str, &str); 3] =
+    [(":assumed-role/", "AssumedRole"), (":federated-user/", "FederatedUser"), (":user/", "IAMUser")];
 
 /// What is selected by: a field and its values.
 pub(super) type Select = Vec<(String, Vec<String>)>;
 
 /// Splits a condition.
 pub(super) fn split(condition: Condition) -> (Select, Condition) {
-    let select: Select =
-        FIELDS.iter().filter_map(|field| Some(((*field).to_owned(), values(&condition, field)?))).collect();
+    let by = |field: &&str| Some(((*field).to_owned(), values(&condition, field)?));
+    let mut select: Select = OWN.iter().filter_map(by).collect();
+    if select.is_empty() {
+        select = WRITTEN.iter().filter_map(by).filter_map(|(field, values)| Some((field, spelled(&values)?))).collect();
+    }
     let rest = without(condition, &select);
     (select, rest)
 }
@@ -32,8 +55,34 @@ fn values(condition: &Condition, field: &str) -> Option<Vec<String>> {
             Some(union)
         }
         Condition::Like(Field { path, .. }, pattern) if path == field => value(pattern).map(|value| vec![value]),
+        Condition::Like(Field { path, .. }, pattern) if path == ARN && field == TYPE => principal(pattern),
         Condition::Like(..) | Condition::Not(_) | Condition::Absent(_) | Condition::Same(..) => None,
     }
+}
+
+/// Every spelling of these words; None where one is too long.
+fn spelled(words: &[String]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for word in words {
+        let letters: Vec<usize> =
+            word.bytes().enumerate().filter(|(_, b)| b.is_ascii_alphabetic()).map(|(at, _)| at).collect();
+        if letters.len() > LETTERS_MAX || !word.is_ascii() {
+            return None;
+        }
+        for bits in 0..1_u32 << letters.len() {
+            let upper =
+                |at: usize| letters.iter().position(|letter| *letter == at).is_some_and(|bit| bits >> bit & 1 == 1);
+            let letter = |(at, letter): (usize, char)| if upper(at) { letter.to_ascii_uppercase() } else { letter };
+            all.push(word.to_ascii_lowercase().chars().enumerate().map(letter).collect());
+        }
+    }
+    Some(all)
+}
+
+/// The type of a principal with such an ARN.
+fn principal(pattern: &Pattern) -> Option<Vec<String>> {
+    let has = |part: &str| pattern.pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if text.contains(part)));
+    PRINCIPALS.iter().find(|(part, _)| has(part)).map(|(_, kind)| vec![(*kind).to_owned()])
 }
 
 fn value(pattern: &Pattern) -> Option<String> {
