@@ -14,7 +14,7 @@ use crate::fill::{self, PARTITIONS};
 use crate::{modules, ours, records};
 
 /// Records a second.
-const RATES: [u64; 3] = [1_000, 10_000, 100_000];
+pub(crate) const RATES: [u64; 3] = [1_000, 10_000, 100_000];
 
 /// Sign-ins of root a second, at every rate.
 const FINDINGS: u64 = 100;

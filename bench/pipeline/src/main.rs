@@ -84,6 +84,7 @@ fn main() -> Result<()> {
     if wants("latency") {
         report.latency = latency::measure(&kafka, options.rounds)?;
     }
+    report.compare();
     print(&report.table())?;
     let file = target.join("pipeline.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&report)?).with_context(|| file.display().to_string())?;

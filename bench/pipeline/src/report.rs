@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::contender::Run;
 use crate::fill::Topic;
-use crate::latency::Latency;
+use crate::latency::{self, Latency};
 use crate::machine::Machine;
 use crate::modules::Memory;
 use crate::spread::Spread;
@@ -19,6 +19,7 @@ pub(crate) struct Report {
     peers: Vec<String>,
     pub(crate) topic: Option<Topic>,
     runs: Vec<Run>,
+    ratios: Vec<Ratio>,
     pub(crate) memory: Vec<Memory>,
     /// Seconds, start by start.
     pub(crate) start: Vec<f64>,
@@ -37,6 +38,15 @@ const RATIOS: [(&str, &str, Figure); 9] = [
     (ours::EXACTLY_ONCE, peers::STREAMS_EXACTLY_ONCE, Figure::PerSecond),
     (ours::EXACTLY_ONCE, peers::STREAMS_EXACTLY_ONCE, Figure::Best),
 ];
+
+/// How one contender compares with another.
+#[derive(Debug, Serialize)]
+struct Ratio {
+    of: &'static str,
+    to: &'static str,
+    figure: &'static str,
+    ratio: Spread,
+}
 
 /// A figure of a run.
 #[derive(Clone, Copy)]
@@ -74,6 +84,7 @@ impl Report {
             peers,
             topic: None,
             runs: Vec::new(),
+            ratios: Vec::new(),
             memory: Vec::new(),
             start: Vec::new(),
             latency: Vec::new(),
@@ -89,75 +100,80 @@ impl Report {
         format!("{}{}\n", self.machine.describe(), self.peers.join(", "))
     }
 
+    /// Compares what was measured.
+    pub(crate) fn compare(&mut self) {
+        let compared = |(of, to, figure): (&'static str, &'static str, Figure)| {
+            let ratios = self.figures(of, figure).into_iter().zip(self.figures(to, figure)).map(|(of, to)| of / to);
+            let ratio = Spread::of(ratios);
+            ratio.median.is_finite().then(|| Ratio { of, to, figure: figure.words(), ratio })
+        };
+        self.ratios = RATIOS.into_iter().filter_map(compared).collect();
+    }
+
+    /// One figure of a contender, round by round.
+    fn figures(&self, name: &str, figure: Figure) -> Vec<f64> {
+        self.runs.iter().filter(|run| run.name == name).map(|run| figure.of(run)).collect()
+    }
+
     /// The table.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
-        let mut line = |arguments: std::fmt::Arguments<'_>| {
-            let _ = writeln!(text, "{arguments}");
-        };
-        let figures = |name: &str, figure: Figure| {
-            self.runs.iter().filter(|run| run.name == name).map(|run| figure.of(run)).collect::<Vec<f64>>()
-        };
-        if let Some(topic) = &self.topic {
-            line(format_args!("\n{}", topic.describe()));
-        }
+        let _ = self.pipelines(&mut text).and_then(|()| self.ours(&mut text));
+        text
+    }
+
+    /// Whole pipelines, and how they compare.
+    fn pipelines(&self, text: &mut String) -> std::fmt::Result {
+        let Some(topic) = &self.topic else { return Ok(()) };
+        writeln!(text, "\n{}", topic.describe())?;
+        let head = ["records/s", "min .. max", "best 5 s", "CPU s/M", "MiB"];
+        let [rate, range, best, cpu, memory] = head;
+        writeln!(text, "{:<42} {rate:>10} {range:>22} {best:>10} {cpu:>8} {memory:>6}", "pipeline")?;
         let mut names: Vec<&str> = Vec::new();
-        self.runs.iter().map(|run| run.name).filter(|name| !names.contains(name)).collect::<Vec<_>>().iter().for_each(
-            |name| {
-                if !names.contains(name) {
-                    names.push(name);
-                }
-            },
-        );
-        if !names.is_empty() {
-            let head = ["records/s", "min .. max", "best 5 s", "CPU s/M", "MiB"];
-            let [rate, range, best, cpu, memory] = head;
-            line(format_args!("{:<42} {rate:>10} {range:>22} {best:>10} {cpu:>8} {memory:>6}", "pipeline"));
-        }
-        for name in names {
-            let spread = |figure| Spread::of(figures(name, figure).into_iter());
-            let Spread { median, min, max } = spread(Figure::PerSecond);
-            let (best, cpu, memory) = (spread(Figure::Best), spread(Figure::Cpu), spread(Figure::Memory));
-            let range = format!("{min:.0} .. {max:.0}");
-            line(format_args!(
-                "{name:<42} {median:>10.0} {range:>22} {:>10.0} {:>8.2} {:>6.0}",
-                best.median, cpu.median, memory.median
-            ));
-        }
-        for (of, to, figure) in RATIOS {
-            let ratios = figures(of, figure).into_iter().zip(figures(to, figure)).map(|(of, to)| of / to);
-            let Spread { median, min, max } = Spread::of(ratios);
-            if median.is_finite() {
-                line(format_args!("{of} ÷ {to}, {}: {median:.2} ({min:.2} .. {max:.2})", figure.words()));
+        for run in &self.runs {
+            if !names.contains(&run.name) {
+                names.push(run.name);
             }
         }
+        for name in names {
+            let spread = |figure| Spread::of(self.figures(name, figure).into_iter());
+            let Spread { median, min, max } = spread(Figure::PerSecond);
+            let [best, cpu, memory] = [Figure::Best, Figure::Cpu, Figure::Memory].map(|figure| spread(figure).median);
+            let range = format!("{min:.0} .. {max:.0}");
+            writeln!(text, "{name:<42} {median:>10.0} {range:>22} {best:>10.0} {cpu:>8.2} {memory:>6.0}")?;
+        }
+        for Ratio { of, to, figure, ratio: Spread { median, min, max } } in &self.ratios {
+            writeln!(text, "{of} ÷ {to}, {figure}: {median:.2} ({min:.2} .. {max:.2})")?;
+        }
+        Ok(())
+    }
+
+    /// What only ours was asked.
+    fn ours(&self, text: &mut String) -> std::fmt::Result {
         for Memory { workers, resident: Spread { median, max, .. }, most, per_second } in &self.memory {
-            line(format_args!(
+            writeln!(
+                text,
                 "60 modules, {workers} worker(s), {per_second:.0} records/s: {median:.0} MiB resident, {max:.0} at most while \
                  records flow, {most:.0} at most since the start"
-            ));
+            )?;
         }
-        if let Some((first, later)) = self.start.split_first() {
-            let Spread { median, min, max } = Spread::of(later.iter().copied());
-            line(format_args!(
-                "60 modules, from the start to the first records: {first:.2} s at first, then {median:.2} s ({min:.2} .. {max:.2})"
-            ));
+        if !self.start.is_empty() {
+            let Spread { median, min, max } = Spread::of(self.start.iter().copied());
+            writeln!(text, "60 modules, from the start to the first records: {median:.2} s ({min:.2} .. {max:.2})")?;
         }
-        let mut rates: Vec<u64> = self.latency.iter().map(|latency| latency.rate).collect();
-        rates.dedup();
-        rates.sort_unstable();
-        rates.dedup();
-        for rate in rates {
-            let of = |figure: fn(&Latency) -> f64| {
-                Spread::of(self.latency.iter().filter(|latency| latency.rate == rate).map(figure))
-            };
+        for rate in latency::RATES {
+            let held: Vec<&Latency> = self.latency.iter().filter(|latency| latency.rate == rate).collect();
+            let of = |figure: fn(&Latency) -> f64| Spread::of(held.iter().map(|latency| figure(latency)));
             let (p50, p99, produced) = (of(|one| one.p50_ms), of(|one| one.p99_ms), of(|one| one.produced));
-            line(format_args!(
-                "append to finding at {rate} records/s ({:.0} produced): p50 {} ms ({} .. {}), p99 {} ms ({} .. {})",
-                produced.median, p50.median, p50.min, p50.max, p99.median, p99.min, p99.max
-            ));
+            if !held.is_empty() {
+                writeln!(
+                    text,
+                    "append to finding at {rate} records/s ({:.0} produced): p50 {} ms ({} .. {}), p99 {} ms ({} .. {})",
+                    produced.median, p50.median, p50.min, p50.max, p99.median, p99.min, p99.max
+                )?;
+            }
         }
-        text
+        Ok(())
     }
 }
