@@ -15,7 +15,8 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test test-siem chaos bench bench-ingest bench-guard lint fmt fuzz image-lint clean
+.PHONY: all setup build rules demo test test-siem differential chaos bench bench-ingest bench-pipeline bench-guard lint fmt
+.PHONY: fuzz image-lint clean
 
 all: build
 
@@ -47,6 +48,10 @@ test-siem: setup
 	@$(MAKE) --no-print-directory rules
 	$(CARGO) test --release --locked -p trailhound-tests siem_
 
+# Skimming against the parser, on a million records and the damage done to them, and as many looks at paths.
+differential: setup
+	DIFFERENTIAL_CASES=1000000 $(CARGO) test --release --locked -p trailhound --lib -- skimming
+
 # The proof of delivery: faults on a cluster of three brokers, and an audit of every record; an hour on two cores. Takes
 # CHAOS_SEED, CHAOS_SCALE (0.1 for a tenth of the faults), CHAOS_RATE (messages a second) and CHAOS_ONLY (one row).
 # The report: target/chaos/report.json.
@@ -66,6 +71,17 @@ bench: setup
 bench-ingest: setup
 	$(CARGO) build --release --locked --workspace --bins
 	@$(TARGET)/release/bench-ingest
+
+# Whole pipelines on a real Kafka, side by side with Benthos (needs Go) and Kafka Streams (Java and Maven, as the broker
+# does): a table, and every figure in target/bench/pipeline.json. Takes BENCH_ARGS (`--records N`, `--rounds N`,
+# `--only PART,PART`), and TRAILHOUND_BIN for another binary than the one that it builds.
+PIPELINE_BIN := $(or $(TRAILHOUND_BIN),$(abspath $(BIN)))
+
+bench-pipeline: $(if $(TRAILHOUND_BIN),setup,build)
+	$(PIPELINE_BIN) rule build rules/root_login --out target/bench/rules
+	TRAILHOUND_BIN=$(PIPELINE_BIN) TRAILHOUND_RULES=$(CURDIR)/target/bench/rules \
+		CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked \
+		--manifest-path bench/pipeline/Cargo.toml --bin bench-pipeline -- $(BENCH_ARGS)
 
 # Instructions a record, counted by valgrind's callgrind, against bench/guard.json: fails at more than 5 % over. Needs no
 # quiet machine. UPDATE=1 makes what is counted the new figures.

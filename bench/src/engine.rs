@@ -38,12 +38,11 @@ pub(crate) struct Sets {
 
 impl Sets {
     /// Builds the modules as `trailhound rule build` does, into `out`, and loads them.
-    pub(crate) fn build(repository: &Path, out: &Path) -> Result<Sets> {
-        let engine = new_engine()?;
+    pub(crate) fn build(engine: &Engine, repository: &Path, out: &Path) -> Result<Sets> {
         let built =
-            |folder: &str| -> Result<Vec<u8>> { Ok(std::fs::read(build(&engine, &repository.join(folder), out)?)?) };
+            |folder: &str| -> Result<Vec<u8>> { Ok(std::fs::read(build(engine, &repository.join(folder), out)?)?) };
         let (root_login, table) = (built(ROOT_FOLDER)?, built("bench/module")?);
-        let load = |name: &str, wasm: &[u8], settings: &str| load(&engine, name, wasm, settings);
+        let load = |name: &str, wasm: &[u8], settings: &str| load(engine, name, wasm, settings);
         let root = load("root_login", &root_login, "{}")?;
         // The root rule beside the first `rules` of the table, `each` in a module.
         let beside = |rules: usize, each: usize| -> Result<RuleSet> {
@@ -108,7 +107,8 @@ impl Sets {
     }
 }
 
-fn new_engine() -> Result<Engine> {
+/// The engine that compiles modules.
+pub(crate) fn new_engine() -> Result<Engine> {
     Engine::new().map_err(|error| anyhow!("{error:#}"))
 }
 
@@ -117,7 +117,14 @@ fn build(engine: &Engine, folder: &Path, out: &Path) -> Result<PathBuf> {
     Ok(rules::build(engine, folder, Some(out), &RuleLimits::default())?.file)
 }
 
-fn load(engine: &Engine, name: &str, wasm: &[u8], settings: &str) -> Result<Member> {
+/// Builds a module that needs settings to be proved.
+pub(crate) fn build_unproved(folder: &Path) -> Result<Vec<u8>> {
+    let file = rules::build_unproved(folder)?;
+    std::fs::read(&file).with_context(|| file.display().to_string())
+}
+
+/// Loads and proves a module.
+pub(crate) fn load(engine: &Engine, name: &str, wasm: &[u8], settings: &str) -> Result<Member> {
     let loaded = Module::load(engine, name, wasm, settings, &RuleLimits::default());
     Ok(Arc::new(loaded.with_context(|| format!("{name} is refused"))?).into())
 }
@@ -135,7 +142,33 @@ pub(crate) fn load_root(file: &Path) -> Result<RuleSet> {
 
 /// A rule set with the root rule, over records as they come from Kafka.
 pub(crate) fn root<'a>(rules: &'a RuleSet, set: &'a DataSet) -> Result<Contender<'a>> {
-    Ok(worker(ROOT, Task::Root, rules, set.len(), batches(set, Framing::Record)?))
+    records(ROOT, Task::Root, rules, set)
+}
+
+/// A rule set over records as they come from Kafka.
+pub(crate) fn records<'a>(
+    name: &'static str,
+    task: Task,
+    rules: &'a RuleSet,
+    set: &'a DataSet,
+) -> Result<Contender<'a>> {
+    Ok(worker(name, task, rules, set.len(), batches(set, Framing::Record)?))
+}
+
+/// What a rule set finds: the record's number, from 1, and the rule.
+pub(crate) fn findings(rules: &RuleSet, set: &DataSet) -> Result<Vec<(u64, String)>> {
+    let (mut detector, mut batch, source) =
+        (Detector::new(DetectLimits::default()), Batch::default(), Arc::from("all"));
+    set.iter().for_each(|record| batch.push(origin(&source, batch.len() + 1), Some(record)));
+    let mut all = Vec::new();
+    let Ok(counts) = detector.detect::<Infallible>(rules, &batch, NOW_MS, &mut |output| {
+        let found =
+            output.findings.iter().map(|found| (found.origin.offset.unsigned_abs(), found.finding.rule.clone()));
+        all.extend(found);
+        Ok(())
+    });
+    ensure!(counts.evaluated == set.len() as u64, "{} of {} records were evaluated", counts.evaluated, set.len());
+    Ok(all)
 }
 
 /// A worker with batches that are there already.

@@ -30,12 +30,9 @@ struct Version {
     version: String,
 }
 
-/// Packages whose version matters.
-const PACKAGES: [&str; 7] = ["flate2", "rsigma-eval", "rsigma-parser", "serde_json", "sonic-rs", "vrl", "wasmtime"];
-
 impl Machine {
-    /// Asks the system.
-    pub(crate) fn new(repository: &Path) -> Machine {
+    /// Asks the system; `packages` are those whose version matters.
+    pub(crate) fn new(repository: &Path, packages: &[&str]) -> Machine {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let info = read("/proc/cpuinfo");
         let cpu = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
@@ -47,7 +44,7 @@ impl Machine {
             cpu_features: features(),
             commit: git(&["rev-parse", "HEAD"]),
             changed: !git(&["status", "--porcelain"]).is_empty(),
-            versions: versions(),
+            versions: versions(packages),
             load_before: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }
     }
@@ -89,13 +86,13 @@ fn features() -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
 }
 
-fn versions() -> Vec<Version> {
-    let packages = include_str!("../Cargo.lock").split("[[package]]").filter_map(|package| {
+fn versions(of: &[&str]) -> Vec<Version> {
+    let locked = include_str!("../Cargo.lock").split("[[package]]").filter_map(|package| {
         let value = |key: &str| {
             let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
             line.map(|text| text.trim_matches('"').to_owned())
         };
         Some(Version { name: value("name")?, version: value("version")? })
     });
-    packages.filter(|package| PACKAGES.contains(&package.name.as_str())).collect()
+    locked.filter(|package| of.contains(&package.name.as_str())).collect()
 }

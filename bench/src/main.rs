@@ -1,7 +1,8 @@
 //! Trailhound side by side with the floor and with its peers, in one process: `make bench`.
 //!
 //! Everything is checked before anything is timed: contenders that look for the same must find the same. Then every
-//! contender is timed in turn, round after round. `--rounds N` (7), `--records N` made-up ones (20000).
+//! contender is timed in turn, round after round. `--rounds N` (7), `--records N` made-up ones (20000), `--only TEXT` for
+//! those whose name has it, and the floor.
 //!
 //! `--guard` (`make bench-guard`) counts instructions instead, and `--guard-update` makes what it counts the figures.
 
@@ -20,6 +21,8 @@ mod records;
 mod remap;
 mod report;
 mod rsigma;
+mod sigma;
+mod spread;
 #[path = "../module/src/table.rs"]
 mod table;
 
@@ -35,17 +38,23 @@ use crate::framing::Framing;
 use crate::machine::Machine;
 use crate::report::{Report, Section};
 
+/// Packages whose version matters.
+const PACKAGES: [&str; 7] = ["flate2", "rsigma-eval", "rsigma-parser", "serde_json", "sonic-rs", "vrl", "wasmtime"];
+
 /// What the command line says.
 struct Options {
     /// Times that every contender is timed; at least 5.
     rounds: usize,
     /// Made-up records in a data set.
     records: usize,
+    /// What the names of contenders must have in them.
+    only: String,
 }
 
 /// All that is compiled once.
 struct Engines {
     ours: engine::Sets,
+    sigma: Option<sigma::Sigma>,
     rsigma: rsigma::Engines,
     vrl: Program,
 }
@@ -61,9 +70,11 @@ fn main() -> Result<()> {
         _ => {}
     }
     let options = options()?;
-    let machine = Machine::new(&repository());
+    let machine = Machine::new(&repository(), &PACKAGES);
+    let engine = engine::new_engine()?;
     let engines = Engines {
-        ours: engine::Sets::build(&repository(), &target.join("rules"))?,
+        ours: engine::Sets::build(&engine, &repository(), &target.join("rules"))?,
+        sigma: sigma::Sigma::build(&repository(), &engine)?,
         rsigma: rsigma::Engines::new(data::folder("sigma/rules").as_deref())?,
         vrl: remap::program()?,
     };
@@ -79,7 +90,7 @@ fn main() -> Result<()> {
         all.push(set);
     }
     for set in &all {
-        show(&mut report, set, everything(set, &engines, options.rounds)?)?;
+        show(&mut report, set, everything(set, &engines, &options)?)?;
     }
     for (name, root_every) in [("none fires", 0), ("1 % fires", 100), ("100 % fires", 1)] {
         let set = DataSet::made_up(&format!("made up, {name}"), options.records, root_every);
@@ -94,13 +105,17 @@ fn main() -> Result<()> {
 }
 
 /// All contenders over a data set.
-fn everything(set: &DataSet, engines: &Engines, rounds: usize) -> Result<Vec<Measured>> {
+fn everything(set: &DataSet, engines: &Engines, options: &Options) -> Result<Vec<Measured>> {
     let gzipped = framing::messages(set, Framing::Gzip)?;
     let mut contenders = floor::contenders(set, &gzipped);
     contenders.extend(engines.ours.contenders(set)?);
+    if let Some(sigma) = &engines.sigma {
+        contenders.push(sigma.contender(set)?);
+    }
     contenders.extend(engines.rsigma.contenders(set));
     contenders.extend(remap::contenders(set, &engines.vrl));
-    timed(set, contenders, rounds)
+    contenders.retain(|contender| contender.name == floor::FLOOR || contender.name.contains(&options.only));
+    timed(set, contenders, options.rounds)
 }
 
 fn timed(set: &DataSet, mut contenders: Vec<Contender<'_>>, rounds: usize) -> Result<Vec<Measured>> {
@@ -116,14 +131,14 @@ fn show(report: &mut Report, set: &DataSet, measured: Vec<Measured>) -> Result<(
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { rounds: 7, records: 20_000 };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let number = arguments.next().and_then(|number| number.parse().ok());
-        match (argument.as_str(), number) {
-            ("--rounds", Some(number)) => options.rounds = number,
-            ("--records", Some(number)) => options.records = number,
-            _ => bail!("{argument}: not known, or without a number; there are --rounds N and --records N"),
+    let mut options = Options { rounds: 7, records: 20_000, only: String::new() };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--rounds" => options.rounds = value.parse().context("--rounds")?,
+            [name, value] if name == "--records" => options.records = value.parse().context("--records")?,
+            [name, value] if name == "--only" => options.only.clone_from(value),
+            other => bail!("{other:?}: not known; there are --rounds N, --records N and --only TEXT"),
         }
     }
     ensure!(options.rounds >= 5, "fewer than 5 rounds say nothing");

@@ -9,7 +9,8 @@ use crate::data::DataSet;
 use crate::engine;
 use crate::floor::FLOOR;
 use crate::machine::Machine;
-use crate::{remap, rsigma};
+use crate::spread::Spread;
+use crate::{remap, rsigma, sigma};
 
 /// All that a run has to tell.
 #[derive(Debug, Serialize)]
@@ -55,16 +56,8 @@ struct Ratio {
     ratio: Spread,
 }
 
-/// Figures of several rounds.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
 /// What is compared beside the floor: of which, to which.
-const RATIOS: [(&str, &str); 9] = [
+const RATIOS: [(&str, &str); 12] = [
     (engine::MODULES_60, engine::ROOT),
     (engine::RULES_1000, engine::ROOT),
     (engine::RULES_1000_SPREAD, engine::ROOT),
@@ -72,6 +65,9 @@ const RATIOS: [(&str, &str); 9] = [
     (rsigma::ROOT_SONIC, engine::ROOT),
     (rsigma::RULES_60, engine::MODULES_60),
     (rsigma::RULES_1000, engine::RULES_1000),
+    (sigma::OURS, engine::ROOT),
+    (rsigma::SIGMA, sigma::OURS),
+    (rsigma::SIGMA_SONIC, sigma::OURS),
     (remap::ROOT, engine::ROOT),
     (remap::ROOT_SONIC, engine::ROOT),
 ];
@@ -132,15 +128,5 @@ impl Section {
             line(format_args!("{of} ÷ {to}: {median:.2} ({min:.2} .. {max:.2})"));
         }
         text
-    }
-}
-
-impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Spread {
-        let mut sorted: Vec<f64> = figures.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let last = sorted.len().saturating_sub(1);
-        Spread { median: (at(last / 2) + at(sorted.len() / 2)) / 2.0, min: at(0), max: at(last) }
     }
 }

@@ -24,6 +24,8 @@ use crate::table;
 pub(crate) const ROOT: &str = "RSigma: root rule";
 pub(crate) const ROOT_SONIC: &str = "RSigma: root rule, parsed by sonic-rs";
 pub(crate) const RULES_60: &str = "RSigma: 60 rules, parsed by sonic-rs";
+pub(crate) const SIGMA: &str = "RSigma: 57 Sigma rules";
+pub(crate) const SIGMA_SONIC: &str = "RSigma: 57 Sigma rules, parsed by sonic-rs";
 pub(crate) const RULES_1000: &str = "RSigma: 1,000 rules, parsed by sonic-rs";
 
 /// The module `root_login` in Sigma.
@@ -74,8 +76,8 @@ impl Engines {
             contender(RULES_1000, Task::Rules1000, set, &self.rules1000, sonic),
         ];
         if let Some(sigma) = &self.sigma {
-            all.push(contender("RSigma: 57 Sigma rules", Task::Sigma, set, sigma, serde));
-            all.push(contender("RSigma: 57 Sigma rules, parsed by sonic-rs", Task::Sigma, set, sigma, sonic));
+            all.push(contender(SIGMA, Task::Sigma, set, sigma, serde));
+            all.push(contender(SIGMA_SONIC, Task::Sigma, set, sigma, sonic));
         }
         all
     }

@@ -36,11 +36,17 @@ fn table_rule(number: usize) -> Rule {
         .when(by_an_iam_user)
 }
 
-/// `first` and `count` of the settings, in this order; None where they are not two numbers within the table.
+/// `first` and `count` of the settings, 0 and 1 where they are absent; None where they are not within the table.
 fn range(settings: &str) -> Option<std::ops::Range<usize>> {
-    let mut numbers = settings.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<usize>().ok());
-    let first = numbers.next().unwrap_or(0);
-    let end = first.checked_add(numbers.next().unwrap_or(1))?;
+    let number = |key: &str, other: usize| match settings.split_once(key) {
+        None => Some(other),
+        Some((_, value)) => {
+            let value = value.trim_start_matches([' ', ':']);
+            value.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        }
+    };
+    let first = number("\"first\"", 0)?;
+    let end = first.checked_add(number("\"count\"", 1)?)?;
     (first < end && end <= table::RULES).then_some(first..end)
 }
 
