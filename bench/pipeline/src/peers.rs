@@ -1,9 +1,9 @@
 //! Whole pipelines of others: the same topic, the same predicate, the same broker, the same cores.
 //!
 //! Why it is fair: both are built from their released sources (`bench/peers`, versions pinned), take all cores, parse a
-//! record once, and write what matches to a topic. Benthos has the batches and the checkpoint limit that its
-//! documentation gives for throughput; Kafka Streams has a thread a core. Offsets are committed as often as ours, so
-//! that progress is seen equally well; that costs less than one in a thousand. Both start before their clock does.
+//! record once, and write what matches to a topic. Benthos has large batches and a high checkpoint limit, Kafka Streams a
+//! thread a core. Both commit as often as ours does, so that progress is seen equally well, and the start of neither is
+//! in its figures.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
