@@ -45,6 +45,25 @@ fn until_written(program: &mut Trailhound, rsyslog: &Rsyslog, count: usize) {
     program.until("messages in rsyslog's file", |_| (rsyslog.count() >= count).then_some(()));
 }
 
+/// Kills the receiver while a delivery lies in its system's buffers, and starts it again when the program has noticed. Gives
+/// how many messages it had written.
+#[track_caller]
+fn kill_within_a_delivery(program: &mut Trailhound, rsyslog: &mut Rsyslog) -> usize {
+    rsyslog.freeze();
+    let frozen = program.metrics().sum("trailhound_sent_total", &[]);
+    // The delivery that the freeze has caught may be at its end; of the next one nothing is read.
+    program.until("a delivery that nobody reads", |program| {
+        (program.metrics().sum("trailhound_sent_total", &[]) > frozen
+            || frozen > program.metrics().sum("trailhound_forwarded_total", &[]))
+        .then_some(())
+    });
+    rsyslog.kill9();
+    program.until_waiting();
+    let written = rsyslog.messages().len();
+    rsyslog.restart();
+    written
+}
+
 /// Waits until it has written the last finding.
 #[track_caller]
 fn until_last(rsyslog: &Rsyslog, sent: &[Finding]) {
@@ -63,9 +82,7 @@ fn siem_syslog_loses_nothing_to_kill_9_where_the_receiver_writes_before_it_reads
     forward.produce(&client, &sent, Some(0));
     for part in 1..=3 {
         until_written(&mut program, &rsyslog, part * COUNT / 5);
-        rsyslog.kill9();
-        program.until_waiting();
-        rsyslog.restart();
+        kill_within_a_delivery(&mut program, &mut rsyslog);
     }
     forward.until_done(&client);
     let summary = program.stop();
@@ -73,7 +90,8 @@ fn siem_syslog_loses_nothing_to_kill_9_where_the_receiver_writes_before_it_reads
     assert_eq!((summary.count("forwarded"), summary.count("dead_lettered")), (COUNT as u64, 0));
     let messages = rsyslog.messages();
     assert_eq!(missing(&messages, &sent), [0; 0]);
-    say(&format!("{} of {COUNT} findings came again", messages.len() - COUNT));
+    let again = messages.len() - COUNT;
+    say(&format!("{again} of {COUNT} findings came again"));
 }
 
 #[test]
@@ -95,10 +113,7 @@ fn siem_syslog_over_tls_loses_only_what_the_receiver_had_in_memory() {
     let mut program = forward.ready();
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 5);
-    rsyslog.kill9();
-    program.until_waiting();
-    let written = rsyslog.messages().len();
-    rsyslog.restart();
+    let written = kill_within_a_delivery(&mut program, &mut rsyslog);
     // Asked to stop, a receiver writes what it has read; so of the second half nothing may be missing.
     until_written(&mut program, &rsyslog, written + COUNT / 5);
     rsyslog.stop();
@@ -125,6 +140,12 @@ fn siem_syslog_with_a_connection_that_stays_loses_only_what_was_on_its_way() {
     let mut program = forward.ready();
     forward.produce(&client, &sent, Some(0));
     until_written(&mut program, &rsyslog, COUNT / 20);
+    // It stands still, and the program goes on: deliveries count that nobody has read.
+    rsyslog.freeze();
+    let frozen = program.metrics().sum("trailhound_forwarded_total", &[]);
+    program.until("deliveries that nobody reads", |program| {
+        (program.metrics().sum("trailhound_forwarded_total", &[]) >= frozen + 200).then_some(())
+    });
     rsyslog.kill9();
     program.until_waiting();
     let written = rsyslog.messages().len();
@@ -133,6 +154,7 @@ fn siem_syslog_with_a_connection_that_stays_loses_only_what_was_on_its_way() {
     program.stop();
     until_last(&rsyslog, &sent);
     let lost = missing(&rsyslog.messages(), &sent);
+    assert!(!lost.is_empty(), "what lay in the buffers");
     assert_eq!(lost, (written..written + lost.len()).collect::<Vec<_>>(), "{written} were written before the kill");
 }
 

@@ -72,6 +72,13 @@ impl Rsyslog {
         }
     }
 
+    /// Lets it stand still: its system takes connections and what comes on them, and nobody reads that.
+    pub fn freeze(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal("STOP");
+        }
+    }
+
     /// Stops it in good order: what it has received, it writes.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -92,9 +99,7 @@ impl Rsyslog {
         command.arg("-M").arg(libraries.join("rsyslog"));
         let mut process = Child::start(&command, self.folder.path(), &format!("rsyslog-{}", self.starts));
         let port = self.port;
-        until_started("rsyslog", &mut process, |_| {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(())
-        });
+        until_started("rsyslog", &mut process, |_| is_listening(port).then_some(()));
         self.process = Some(process);
     }
 
@@ -128,6 +133,13 @@ impl Rsyslog {
         let raw = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         raw.filter_map(|line| line["rawmsg"].as_str().map(str::to_owned)).collect()
     }
+}
+
+/// Whether somebody listens on a loopback port, asked without a connection: one that ends before TLS begins leaves an error
+/// in rsyslog's OpenSSL, which a later connection pays for. See proc(5), `/proc/net/tcp`: 0A is a socket that listens.
+fn is_listening(port: u16) -> bool {
+    let wanted = format!(": 0100007F:{port:04X} 00000000:0000 0A ");
+    read_lossy(Path::new("/proc/net/tcp")).lines().any(|line| line.contains(&wanted))
 }
 
 fn libraries(root: &Path) -> PathBuf {
