@@ -15,8 +15,8 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo test test-siem differential chaos bench bench-ingest bench-pipeline bench-guard lint fmt
-.PHONY: fuzz image-lint clean
+.PHONY: all setup build rules demo demo-siem test test-siem differential chaos bench bench-ingest bench-pipeline bench-guard lint
+.PHONY: fmt fuzz image-lint clean
 
 all: build
 
@@ -33,6 +33,13 @@ rules:
 
 demo: build
 	@$(BIN) demo
+
+# The whole way on real parts: a Firehose client, Apache Kafka, OpenSearch, and a search that shows the root sign-ins. Wants
+# a JDK and Maven.
+demo-siem: setup
+	$(CARGO) build --release --locked --workspace --bins
+	@$(MAKE) --no-print-directory rules
+	@$(TARGET)/release/demo-siem
 
 # The binary and the modules first: the tests run them as a user would. Program and tests are built in one go, since
 # cargo would otherwise build wasmtime twice: the tests' own crates switch features on in crates that both use.

@@ -28,6 +28,7 @@ mod siem_hec;
 mod siem_opensearch;
 mod siem_syslog;
 mod siem_webhook;
+mod siem_whole_way;
 mod sink_down;
 mod swaps;
 mod tidy;

@@ -12,6 +12,7 @@ mod scene;
 mod stub;
 mod supply;
 mod tls;
+mod whole_way;
 
 pub use gateway::{Fault, gateway};
 pub use hec::{Hec, HecOptions, TOKEN};
@@ -21,6 +22,7 @@ pub use scene::{Scene, finding, finding_with, key};
 pub use stub::{Reply, Request, Stub};
 pub use supply::{Finding, Forward};
 pub use tls::{Authority, Certificate};
+pub use whole_way::{WholeWay, whole_way};
 
 use std::path::PathBuf;
 use std::time::Duration;
