@@ -42,6 +42,10 @@ fn the_examples_are_valid() {
     let mut examples = 0;
     for entry in std::fs::read_dir(repository().join("examples")).expect("a folder of examples") {
         let file = entry.expect("an entry").path();
+        if file.ends_with("ingest.toml") {
+            // It names a certificate, which `ingest.rs` makes for it.
+            continue;
+        }
         let mut command = trailhound();
         command.arg("validate").arg("--config").arg(&file);
         for secret in

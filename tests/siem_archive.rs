@@ -14,7 +14,7 @@ use serde_json::Value;
 
 fn forward(kafka: &Kafka, name: &str, folder: &Folder, keys: &str) -> Forward {
     let sink = format!("{{ archive = {{ directory = {:?}, retry_ms_max = 500, {keys} }} }}", folder.path());
-    Forward::new(kafka, name, 2, &sink, "batch = { messages_max = 100 }")
+    Forward::new(kafka, name, 2, &sink, "batch = { messages_max = 20 }")
 }
 
 /// The files with this ending.
@@ -58,15 +58,21 @@ fn siem_archive_keeps_what_was_acknowledged_over_kill_9_of_the_program() {
     let forward = forward(kafka, "archive-kill", &folder, "file_bytes_max = 65536");
     let client = kafka.client();
     let sent = Finding::some(0, COUNT);
-    forward.produce(&client, &sent, None);
-    for part in 1..=3 {
+    for (part, sent) in sent.chunks(COUNT / 4).enumerate() {
+        if part == 3 {
+            forward.produce(&client, sent, None);
+            break;
+        }
+        // A start completes what the one before has left, so each has something to write of its own.
         let mut program = forward.ready();
-        program.until("deliveries", |_| (forward.committed(&client) >= (part * COUNT / 5) as i64).then_some(()));
+        forward.produce(&client, sent, None);
+        let some = (part * COUNT / 4 + COUNT / 20) as i64;
+        program.until("deliveries", |_| (forward.committed(&client) >= some).then_some(()));
         program.kill9();
     }
-    // As a machine that dies in the middle of a write leaves it.
     let torn = files(folder.path(), ".part");
     assert!(!torn.is_empty(), "a file that was being written");
+    // As a machine that dies in the middle of a write leaves it.
     let mut bytes = fs::read(&torn[0]).expect("the file");
     bytes.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0]);
     fs::write(&torn[0], bytes).expect("a torn end");

@@ -182,7 +182,10 @@ fn started(scene: &Scene<'_>, versions: &mut Versions) -> Trailhound {
 fn check_generations(scene: &Scene<'_>, versions: &Versions, once: bool) -> usize {
     let mut findings: HashMap<String, [Vec<u64>; 2]> = HashMap::new();
     let mut wrong = Vec::new();
-    Tail::new(&scene.client, &scene.findings()).catch_up(|message| {
+    let mut tail = Tail::new(&scene.client, &scene.findings());
+    // The two findings of a record lie in two partitions, and the last commit may have reached one of them only.
+    tail.until_settled();
+    tail.catch_up(|message| {
         let value: Value = serde_json::from_slice(message.value.as_deref().unwrap_or_default()).expect("a finding");
         let event = value["finding_info"]["related_events"][0]["uid"].as_str().unwrap_or_default().to_owned();
         let which = usize::from(value["finding_info"]["analytic"]["uid"] == TWIN);

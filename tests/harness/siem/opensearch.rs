@@ -158,7 +158,8 @@ impl OpenSearch {
             let next = json!({ "scroll": "1m", "scroll_id": page["_scroll_id"] }).to_string();
             (status, page) = self.request("POST", "/_search/scroll", &next);
         }
-        let _gone = self.request("DELETE", "/_search/scroll/_all", "");
+        // Only this one: others read from the same node at the same time.
+        let _gone = self.request("DELETE", "/_search/scroll", &json!({ "scroll_id": page["_scroll_id"] }).to_string());
         documents
     }
 }
