@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use sonic_rs::{Deserializer, JsonContainerTrait, JsonValueTrait, Value};
 
 use super::scan::depth;
+use crate::record::PLAIN_DEPTH_MAX;
 
 /// The deepest nesting of a record that is read, in levels. The parser recurses (see `scan.rs`), and so does
 /// `canonical.rs`. In a release build 1,000 levels take 256 KiB of stack; in a debug build sonic-rs needs 40 KiB for each
@@ -17,9 +18,6 @@ pub(super) const READ_DEPTH_MAX: usize = 256;
 /// The deepest nesting of a record that goes into its finding as JSON, in levels. Readers have limits of their own, 128
 /// in serde_json, and the finding around the record uses three.
 pub(super) const JSON_DEPTH_MAX: usize = 100;
-
-/// The deepest nesting of a record whose tree comes with it, in levels.
-const PLAIN_DEPTH_MAX: usize = 64;
 
 /// How well a record could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

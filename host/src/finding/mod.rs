@@ -93,7 +93,7 @@ pub struct Detection<'a> {
     pub labels: &'a [(String, String)],
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
-    /// The same, parsed, where it is JSON that every reader reads alike and 64 levels deep at most; else the finding reads it.
+    /// The same, parsed, where it is JSON that every reader reads alike, plain for the reader; else the finding reads it.
     pub tree: Option<&'a Value>,
     /// Where the record's message came from.
     pub origin: &'a Origin,

@@ -39,7 +39,7 @@ mod walk;
 
 pub use limits::ReadLimits;
 pub use reason::{DeadReason, SkipKind};
-pub use skim::{Look, Skimmed};
+pub use skim::{Look, PLAIN_DEPTH_MAX, Skimmed};
 pub use stream::{Item, ItemKind, Splitter};
 
 /// What a message holds, one thing at a time.
@@ -62,7 +62,7 @@ pub struct Record<'a> {
     pub raw: &'a [u8],
     /// The same, parsed.
     pub value: sonic_rs::Value,
-    /// Whether it is known to be JSON that every reader reads alike, with brackets 64 deep at most.
+    /// Whether it is known to be JSON that every reader reads alike, with brackets [`PLAIN_DEPTH_MAX`] deep at most.
     pub plain: bool,
     /// Where it lies.
     pub position: Position,

@@ -82,7 +82,7 @@ fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
         return Ok(None);
     }
     let mut found = None;
-    let seen = object(value, DEPTH_MAX, |key, member| {
+    let seen = object(value, PLAIN_DEPTH_MAX, |key, member| {
         if found.is_none() && value.get(key) == Some(name.as_bytes()) {
             found = value.get(member);
         }
@@ -90,14 +90,14 @@ fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
     seen.map(|()| found).ok_or(Subtle)
 }
 
-/// Brackets that may lie within each other: a bit each.
-const DEPTH_MAX: usize = 64;
+/// Brackets that may lie within each other in what is plain, in levels: a bit each.
+pub const PLAIN_DEPTH_MAX: usize = 64;
 
 /// Visits the members of the object that fills `raw`, which has some: the key without its quotes, and the value. None when
 /// that is not what it is, or when only the parser can tell; then some members may have been visited.
 fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Range<usize>)) -> Option<()> {
     let mut strings = Strings::new(raw);
-    let depth_max = depth_max.min(DEPTH_MAX);
+    let depth_max = depth_max.min(PLAIN_DEPTH_MAX);
     // The brackets around: 1 for an object, the innermost in the lowest bit.
     let (mut around, mut depth) = (0u64, 0usize);
     // The member at the top that is being read.

@@ -107,10 +107,7 @@ impl OpenSearchSink {
         messages: &[Outgoing<'_>],
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
-        let mut parcels = Parcels::default();
-        for message in messages {
-            parcels.push(|to| encode(&self.place, message, to));
-        }
+        let parcels = Parcels::of(messages, |message, to| encode(&self.place, message, to));
         let OpenSearchSink { client, courier, .. } = self;
         courier.deliver(parcels, wait, |parcels, piece, wait| {
             let body = parcels.body(piece);

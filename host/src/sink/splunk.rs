@@ -107,10 +107,7 @@ impl SplunkSink {
         messages: &[Outgoing<'_>],
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
-        let mut parcels = Parcels::default();
-        for message in messages {
-            parcels.push(|to| encode(&self.config, message, to));
-        }
+        let parcels = Parcels::of(messages, |message, to| encode(&self.config, message, to));
         let SplunkSink { client, courier, config, ack_path } = self;
         courier.deliver(parcels, wait, |parcels, piece, wait| {
             let body = parcels.body(piece);

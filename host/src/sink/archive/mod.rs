@@ -87,10 +87,7 @@ impl ArchiveSink {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
         let Self { files, courier } = self;
-        let mut parcels = Parcels::default();
-        for message in messages {
-            parcels.push(|to| line(message.payload, to));
-        }
+        let parcels = Parcels::of(messages, |message, to| line(message.payload, to));
         courier.deliver(parcels, wait, |parcels, piece, _| {
             let appended = member(&parcels.body(piece)).and_then(|member| files.append(&member));
             Ok(match appended {

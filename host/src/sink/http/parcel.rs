@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::sink::Refused;
+use crate::sink::{Outgoing, Refused};
 
 /// Encoded messages, and those of them that no target would take.
 #[derive(Debug, Default)]
@@ -15,6 +15,18 @@ pub(crate) struct Parcels {
 }
 
 impl Parcels {
+    /// All of `messages`, encoded one by one as for [`Parcels::push`].
+    pub(crate) fn of(
+        messages: &[Outgoing<'_>],
+        mut encode: impl FnMut(&Outgoing<'_>, &mut Vec<u8>) -> Result<(), String>,
+    ) -> Parcels {
+        let mut parcels = Parcels::default();
+        for message in messages {
+            parcels.push(|to| encode(message, to));
+        }
+        parcels
+    }
+
     /// Adds the next message: `encode` appends its bytes, or says why it can never be sent.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) {
         let start = self.bytes.len();

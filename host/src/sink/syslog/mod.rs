@@ -133,10 +133,7 @@ impl SyslogSink {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
         let Self { config, network, link, courier } = self;
-        let mut parcels = Parcels::default();
-        for message in messages {
-            parcels.push(|to| message::encode(config, message.payload, to));
-        }
+        let parcels = Parcels::of(messages, |message, to| message::encode(config, message.payload, to));
         courier.deliver(parcels, wait, |parcels, piece, wait| {
             let stopped = || SinkError::Stopped { name: config.address.clone(), waiting: piece.len() };
             let sent = network.send(config, link, &parcels.body(piece), wait).ok_or_else(stopped)?;

@@ -72,10 +72,7 @@ impl WebhookSink {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Refused>, SinkError> {
         let Self { config, client, courier } = self;
-        let mut parcels = Parcels::default();
-        for message in messages {
-            parcels.push(|to| encode(&config.form, message.payload, to));
-        }
+        let parcels = Parcels::of(messages, |message, to| encode(&config.form, message.payload, to));
         courier.deliver(parcels, wait, |parcels, piece, wait| {
             let body = whole(&config.form, parcels.body(piece));
             let content_type = match config.form {
