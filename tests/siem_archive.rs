@@ -118,6 +118,8 @@ fn siem_archive_waits_for_a_disk_that_is_full() {
     };
     let mut program = Trailhound::start_in(&forward.config, limited);
     program.until_ready();
+    // A worker that joins later takes a partition in the middle of a delivery, which is then repeated.
+    program.until_joined(forward.config.workers as usize);
     forward.produce(&client, &sent, None);
     program.until("the folder to count as down", |program| {
         (program.metrics().sum("trailhound_target_down", &[]) >= 1).then_some(())
