@@ -1,86 +1,99 @@
 //! What every finding of a rule says of the rule: written once, when its module is loaded. A rule's own texts are the
 //! larger part of a finding, and escaping them was a fifth of what a finding costs.
 
-use serde::Serialize;
-use sonic_rs::OwnedLazyValue;
+use crate::rules::contract::{Attack, Rule, Severity};
 
-use crate::rules::contract::{Attack as RuleAttack, Rule, Severity};
-
-use super::ocsf::{Analytic, Attack, Head, Named, Product, Remediation, Tag};
-
-const TRAILHOUND: Product =
-    Product { name: "Trailhound", vendor_name: "Trailhound", version: Some(env!("CARGO_PKG_VERSION")) };
-const CLOUDTRAIL: Product = Product { name: "CloudTrail", vendor_name: "AWS", version: None };
-
-/// A value in JSON, written as it is.
-pub(super) type Written = OwnedLazyValue;
+use super::json::Json;
 
 /// What all findings of a rule have in common, in JSON.
 #[derive(Debug)]
 pub struct Constants {
     /// An object without its closing brace: the finding's first attributes.
     pub(super) head: Vec<u8>,
-    pub(super) desc: Option<Written>,
-    pub(super) types: Option<Written>,
-    pub(super) analytic: Option<Written>,
-    pub(super) attacks: Option<Written>,
-    /// A tag.
-    pub(super) compliance: Option<Written>,
-    pub(super) trailhound: Option<Written>,
-    pub(super) cloudtrail: Option<Written>,
+    /// Members of `finding_info`.
+    pub(super) info: Vec<u8>,
+    /// An item of `finding_info.tags`; empty without standards.
+    pub(super) compliance: Vec<u8>,
 }
 
 impl Constants {
     /// Those of a rule.
     pub fn of(rule: &Rule) -> Constants {
-        let (severity_id, severity) = severity(rule.severity);
-        let mut head = Vec::new();
-        super::write(
-            &mut head,
-            &Head {
-                activity_id: 1,
-                activity_name: "Create",
-                category_uid: 2,
-                category_name: "Findings",
-                class_uid: 2004,
-                class_name: "Detection Finding",
-                type_uid: 200_401,
-                type_name: "Detection Finding: Create",
-                severity_id,
-                severity,
-                status_id: 1,
-                status: "New",
-                is_alert: true,
-                risk_details: &rule.rationale,
-                remediation: remediation(rule),
-            },
-        );
-        head.pop();
-        let types = types(&rule.attacks);
-        let attacks: Vec<Attack<'_>> = rule.attacks.iter().map(attack).collect();
-        let compliance = Tag { name: "compliance".into(), value: None, values: &rule.compliance };
         Constants {
-            head,
-            desc: Some(&rule.description).filter(|desc| !desc.is_empty()).and_then(written),
-            types: Some(&types).filter(|types| !types.is_empty()).and_then(written),
-            analytic: written(&Analytic {
-                type_id: 1,
-                kind: "Rule",
-                uid: &rule.id,
-                name: &rule.title,
-                version: &rule.version,
+            head: written(|json| {
+                json.item(|json| head(json, rule));
             }),
-            attacks: Some(&attacks).filter(|attacks| !attacks.is_empty()).and_then(written),
-            compliance: Some(&compliance).filter(|tag| !tag.values.is_empty()).and_then(written),
-            trailhound: written(&TRAILHOUND),
-            cloudtrail: written(&CLOUDTRAIL),
+            info: written(|json| info(json, rule)),
+            compliance: written(|json| {
+                if !rule.compliance.is_empty() {
+                    json.item(|json| {
+                        json.whole("name", "compliance");
+                        texts(json, "values", &rule.compliance);
+                    });
+                }
+            }),
         }
+        .open()
+    }
+
+    /// More members follow the head's.
+    fn open(mut self) -> Constants {
+        self.head.pop();
+        self
     }
 }
 
-/// The value in JSON. Nothing here fails to be written; see [`super::write`].
-pub(super) fn written<T: Serialize>(value: &T) -> Option<Written> {
-    sonic_rs::to_lazyvalue(value).ok()
+/// A rule's texts are bounded by its module's size, and stand in findings whole.
+fn written(what: impl FnOnce(&mut Json)) -> Vec<u8> {
+    let mut json = Json::new(1024, usize::MAX);
+    what(&mut json);
+    json.into_bytes()
+}
+
+fn texts(json: &mut Json, key: &str, texts: &[String]) {
+    json.list(key, |json| texts.iter().for_each(|text| json.text_item(text)));
+}
+
+fn head(json: &mut Json, rule: &Rule) {
+    let (severity_id, severity) = severity(rule.severity);
+    json.number("activity_id", 1);
+    json.whole("activity_name", "Create");
+    json.number("category_uid", 2);
+    json.whole("category_name", "Findings");
+    json.number("class_uid", 2004);
+    json.whole("class_name", "Detection Finding");
+    json.number("type_uid", 200_401);
+    json.whole("type_name", "Detection Finding: Create");
+    json.number("severity_id", severity_id);
+    json.whole("severity", severity);
+    json.number("status_id", 1);
+    json.whole("status", "New");
+    json.flag("is_alert", Some(true));
+    json.whole("risk_details", some(&rule.rationale));
+    if !rule.remediation.is_empty() || !rule.references.is_empty() {
+        json.object("remediation", |json| {
+            json.whole("desc", &*rule.remediation);
+            texts(json, "references", &rule.references);
+        });
+    }
+}
+
+fn info(json: &mut Json, rule: &Rule) {
+    json.whole("desc", some(&rule.description));
+    texts(json, "types", &types(&rule.attacks));
+    json.object("analytic", |json| {
+        json.number("type_id", 1);
+        json.whole("type", "Rule");
+        json.whole("uid", &*rule.id);
+        json.whole("name", &*rule.title);
+        json.whole("version", &*rule.version);
+    });
+    json.list("attacks", |json| rule.attacks.iter().for_each(|one| json.item(|json| attack(json, one))));
+    json.list("data_sources", |json| json.text_item("AWS CloudTrail"));
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// OCSF's id and caption.
@@ -95,20 +108,29 @@ pub(super) fn severity(severity: Severity) -> (u8, &'static str) {
     }
 }
 
-/// `T1078.004` is a sub-technique of `T1078`; MITRE writes its name as `Valid Accounts: Cloud Accounts`.
-fn attack(attack: &RuleAttack) -> Attack<'_> {
-    let tactic = Named { uid: &attack.tactic, name: &attack.tactic_name };
-    let (uid, name) = (attack.technique.as_str(), attack.technique_name.as_str());
-    let Some((parent, _)) = uid.split_once('.') else {
-        return Attack { tactic, technique: Named { uid, name }, sub_technique: None };
+/// One technique and the tactic that it serves. `T1078.004` is a sub-technique of `T1078`; MITRE writes its name as
+/// `Valid Accounts: Cloud Accounts`. `version`, that of the ATT&CK matrix, is left out: a rule does not say.
+fn attack(json: &mut Json, attack: &Attack) {
+    let named = |json: &mut Json, key, uid: &str, name: &str| {
+        json.object(key, |json| {
+            json.whole("uid", uid);
+            json.whole("name", name);
+        });
     };
-    let (parent_name, name) = name.split_once(": ").unwrap_or((name, name));
-    let technique = Named { uid: parent, name: parent_name };
-    Attack { tactic, technique, sub_technique: Some(Named { uid, name }) }
+    named(json, "tactic", &attack.tactic, &attack.tactic_name);
+    let (uid, name) = (attack.technique.as_str(), attack.technique_name.as_str());
+    match uid.split_once('.') {
+        None => named(json, "technique", uid, name),
+        Some((parent, _)) => {
+            let (parent_name, name) = name.split_once(": ").unwrap_or((name, name));
+            named(json, "technique", parent, parent_name);
+            named(json, "sub_technique", uid, name);
+        }
+    }
 }
 
 /// Finding types in the form of AWS Security Hub (`TTPs/Initial Access`), one a tactic.
-pub(super) fn types(attacks: &[RuleAttack]) -> Vec<String> {
+pub(super) fn types(attacks: &[Attack]) -> Vec<String> {
     let mut types: Vec<String> = Vec::with_capacity(attacks.len());
     for attack in attacks {
         let name = format!("TTPs/{}", attack.tactic_name);
@@ -117,9 +139,4 @@ pub(super) fn types(attacks: &[RuleAttack]) -> Vec<String> {
         }
     }
     types
-}
-
-pub(super) fn remediation(rule: &Rule) -> Option<Remediation<'_>> {
-    let any = !rule.remediation.is_empty() || !rule.references.is_empty();
-    any.then_some(Remediation { desc: &rule.remediation, references: &rule.references })
 }

@@ -16,152 +16,163 @@
 
 use crate::rules::Mode;
 
-use super::entities::{Entities, resources};
+use super::entities::{self, Entities};
+use super::evidence::Data;
 use super::fields::{Fields, milliseconds};
-use super::objects::Account;
-use super::ocsf::{
-    AnyTag, Cloud, DetectionFinding, Evidence, FindingInfo, Metadata, RelatedEvent, Tag, Trailhound, Unmapped,
-};
-use super::{Detection, FindingLimits, OCSF_VERSION, cut};
+use super::json::Json;
+use super::{Detection, FindingLimits, OCSF_VERSION};
 
-/// The finding as an OCSF event, but for its first attributes (`constant.rs`) and for `evidences[0].data`. `is_truncated`
-/// says whether that is cut.
-pub(super) fn document<'a>(
-    detection: &Detection<'a>,
-    fields: &'a Fields<'a>,
-    entities: &'a Entities<'a>,
-    names: Names<'a>,
-    is_truncated: bool,
-    limits: &FindingLimits,
-) -> DetectionFinding<'a> {
-    let event_time = fields.event_time.as_deref().and_then(milliseconds);
-    DetectionFinding {
-        time: detection.now_ms,
-        start_time: event_time,
-        end_time: event_time,
-        message: message(names.title, entities),
-        finding_info: finding_info(detection, fields, names, event_time, limits),
-        metadata: metadata(detection, fields, names.id, is_truncated, limits),
-        cloud: Cloud {
-            provider: "AWS",
-            cloud_partition: fields.identity.arn.and_then(partition),
-            region: fields.aws_region.map(|region| cut(region, limits.field_bytes_max)),
-            account: entities.account.clone(),
-        },
-        actor: entities.actor_written.as_ref(),
-        api: entities.api_written.as_ref(),
-        resources: resources(fields, entities.account.as_ref(), limits),
-        observables: entities.observables(),
-        unmapped: Unmapped { trailhound: trailhound(detection) },
-        evidences: [Evidence {
-            name: "AWS CloudTrail record",
-            uid: fields.event_id.map(|id| cut(id, limits.field_bytes_max)),
-            actor: entities.actor_written.as_ref(),
-            api: entities.api_written.as_ref(),
-            src_endpoint: entities.src_endpoint.as_ref(),
-            http_request: entities.http_request.as_ref(),
-        }],
-    }
-}
+/// What all findings say of the products behind them.
+const TRAILHOUND: &str = concat!(
+    r#""product":{"name":"Trailhound","vendor_name":"Trailhound","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""},"profiles":["cloud"],"log_provider":"AWS CloudTrail""#
+);
+const CLOUDTRAIL: &str = r#""product":{"name":"CloudTrail","vendor_name":"AWS"}"#;
 
 /// What the finding is called, for machines and for people.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) id: &'a str,
+    /// Cut to its limit.
     pub(super) title: &'a str,
 }
 
-fn finding_info<'a>(
-    detection: &Detection<'a>,
-    fields: &'a Fields<'a>,
-    names: Names<'a>,
-    event_time: Option<i64>,
+/// The finding as an OCSF event.
+pub(super) fn document(
+    detection: &Detection<'_>,
+    fields: &Fields<'_>,
+    names: Names<'_>,
+    data: &Data<'_>,
     limits: &FindingLimits,
-) -> FindingInfo<'a> {
+) -> Vec<u8> {
+    // Room for the record, for the rule's own text, and for what stands around them, so that the buffer rarely grows.
     let constants = detection.constants;
-    let events = fields.event_id.into_iter().chain(fields.original_event_id);
-    FindingInfo {
-        uid: names.id,
-        title: names.title,
-        desc: constants.desc.as_ref(),
-        types: constants.types.as_ref(),
-        analytic: constants.analytic.as_ref(),
-        attacks: constants.attacks.as_ref(),
-        data_sources: ["AWS CloudTrail"],
-        created_time: detection.now_ms,
-        first_seen_time: event_time,
-        last_seen_time: event_time,
-        related_events: events
-            .map(|uid| RelatedEvent { uid: cut(uid, limits.field_bytes_max), product: constants.cloudtrail.as_ref() })
-            .collect(),
-        tags: tags(detection, limits),
-    }
-}
-
-fn tags<'a>(detection: &Detection<'a>, limits: &FindingLimits) -> Vec<AnyTag<'a>> {
-    let compliance = detection.constants.compliance.as_ref().map(AnyTag::Written);
-    let labels = detection.labels.iter().map(|(key, value)| {
-        let cut = |text: &'a str| cut(text, limits.field_bytes_max);
-        AnyTag::Label(Tag { name: cut(key), value: Some(cut(value)), values: &[] })
+    let room = constants.head.len() + constants.info.len() + data.len() + 4096;
+    let mut json = Json::new(room, limits.field_bytes_max);
+    json.item(|json| {
+        json.written(constants.head.get(1..).unwrap_or_default());
+        attributes(json, detection, fields, names, data, limits);
     });
-    compliance.into_iter().chain(labels).collect()
+    json.into_bytes()
 }
 
-fn metadata<'a>(
-    detection: &Detection<'a>,
-    fields: &'a Fields<'a>,
-    id: &'a str,
-    is_truncated: bool,
+fn attributes(
+    json: &mut Json,
+    detection: &Detection<'_>,
+    fields: &Fields<'_>,
+    names: Names<'_>,
+    data: &Data<'_>,
     limits: &FindingLimits,
-) -> Metadata<'a> {
-    let cut = |text: &'a str| cut(text, limits.field_bytes_max);
-    Metadata {
-        version: OCSF_VERSION,
-        uid: id,
-        product: detection.constants.trailhound.as_ref(),
-        profiles: ["cloud"],
-        log_provider: "AWS CloudTrail",
-        log_version: fields.event_version.map(cut),
-        event_code: fields.event_name.map(cut),
-        correlation_uid: fields.shared_event_id.map(cut),
-        original_time: fields.event_time.as_deref().map(cut),
-        logged_time: detection.origin.appended_ms,
-        processed_time: detection.now_ms,
-        is_truncated,
-    }
+) {
+    let event_time = fields.event_time.as_deref().and_then(milliseconds);
+    let entities = Entities::of(detection.labels, fields);
+    json.number("time", detection.now_ms);
+    json.time("start_time", event_time);
+    json.time("end_time", event_time);
+    message(json, names.title, &entities, limits);
+    json.object("finding_info", |json| finding_info(json, detection, fields, names, event_time));
+    json.object("metadata", |json| metadata(json, detection, fields, names.id, data.is_truncated()));
+    json.object("cloud", |json| {
+        json.whole("provider", "AWS");
+        json.whole("cloud_partition", fields.identity.arn.and_then(partition));
+        json.text("region", fields.aws_region);
+        entities::account(json, "account", entities.account);
+    });
+    let actor = json.object("actor", |json| entities.actor(json));
+    let api = json.object("api", |json| entities::api(json, fields));
+    json.list("resources", |json| entities::resources(json, fields, entities.account, limits));
+    json.list("observables", |json| entities.observables(json));
+    json.object("unmapped", |json| {
+        json.object("trailhound", |json| trailhound(json, detection));
+    });
+    json.list("evidences", |json| {
+        json.item(|json| {
+            json.whole("name", "AWS CloudTrail record");
+            json.text("uid", fields.event_id);
+            json.again("actor", actor);
+            json.again("api", api);
+            json.object("src_endpoint", |json| entities.source.write(json));
+            json.object("http_request", |json| json.text("user_agent", fields.user_agent));
+            data.write(json);
+        });
+    });
+}
+
+fn finding_info(
+    json: &mut Json,
+    detection: &Detection<'_>,
+    fields: &Fields<'_>,
+    names: Names<'_>,
+    event_time: Option<i64>,
+) {
+    json.whole("uid", names.id);
+    json.whole("title", names.title);
+    json.written(&detection.constants.info);
+    json.number("created_time", detection.now_ms);
+    json.time("first_seen_time", event_time);
+    json.time("last_seen_time", event_time);
+    json.list("related_events", |json| {
+        for uid in fields.event_id.into_iter().chain(fields.original_event_id) {
+            json.item(|json| {
+                json.text("uid", uid);
+                json.written(CLOUDTRAIL.as_bytes());
+            });
+        }
+    });
+    json.list("tags", |json| {
+        json.written(&detection.constants.compliance);
+        for (name, value) in detection.labels {
+            json.item(|json| {
+                json.text("name", &**name);
+                json.text("value", &**value);
+            });
+        }
+    });
+}
+
+fn metadata(json: &mut Json, detection: &Detection<'_>, fields: &Fields<'_>, id: &str, is_truncated: bool) {
+    json.whole("version", OCSF_VERSION);
+    json.whole("uid", id);
+    json.written(TRAILHOUND.as_bytes());
+    json.text("log_version", fields.event_version);
+    json.text("event_code", fields.event_name);
+    json.text("correlation_uid", fields.shared_event_id);
+    json.text("original_time", fields.event_time.as_deref());
+    json.time("logged_time", detection.origin.appended_ms);
+    json.number("processed_time", detection.now_ms);
+    // Written where the evidence is cut.
+    json.flag("is_truncated", is_truncated.then_some(true));
 }
 
 /// A sentence for an analyst: what happened, in which account, from where.
-fn message(title: &str, entities: &Entities<'_>) -> String {
-    let account = entities.account.as_ref().map(|Account { uid, .. }| ("account", &**uid));
-    let source =
-        entities.src_endpoint.as_ref().and_then(|source| source.ip.or(source.domain).or(source.name.as_deref()));
-    let facts = [account, source.map(|source| ("source", source))];
-    let mut message = String::with_capacity(title.len() + 64);
-    message.push_str(title);
-    for (at, (what, value)) in facts.into_iter().flatten().enumerate() {
-        message.push_str(if at == 0 { ": " } else { ", " });
-        message.push_str(what);
-        message.push(' ');
-        message.push_str(value);
-    }
-    message
+fn message(json: &mut Json, title: &str, entities: &Entities<'_>, limits: &FindingLimits) {
+    let cut = |text| super::cut(text, limits.field_bytes_max);
+    let (account, source) = (entities.account.map(cut), entities.source.shown(limits));
+    let parts = match (&account, &source) {
+        (None, None) => [title, "", "", "", ""],
+        (Some(account), None) => [title, ": account ", account, "", ""],
+        (None, Some(source)) => [title, ": source ", source, "", ""],
+        (Some(account), Some(source)) => [title, ": account ", account, ", source ", source],
+    };
+    json.parts("message", &parts);
 }
 
-fn trailhound<'a>(detection: &Detection<'a>) -> Trailhound<'a> {
-    Trailhound {
-        module: detection.module,
-        digest: detection.digest,
-        rule_version: &detection.rule.version,
-        generation: detection.generation,
-        shadow: detection.mode == Mode::Shadow,
-        topic: &detection.origin.source,
-        partition: detection.origin.partition,
-        offset: detection.origin.offset,
-        entry: detection.position.entry,
-        byte: detection.position.byte,
-        appended_time: detection.origin.appended_ms,
-    }
+/// Which code made the finding, and which bytes it was made from. OCSF has no place for it.
+fn trailhound(json: &mut Json, detection: &Detection<'_>) {
+    json.whole("module", detection.module);
+    json.whole("digest", detection.digest);
+    json.whole("rule_version", &*detection.rule.version);
+    json.number("generation", detection.generation);
+    // Left out when it is live.
+    json.flag("shadow", (detection.mode == Mode::Shadow).then_some(true));
+    json.whole("topic", &*detection.origin.source);
+    json.number("partition", detection.origin.partition);
+    json.number("offset", detection.origin.offset);
+    // The record's place among the entries of its message, and where it begins in the innermost decoded layer, in bytes.
+    json.number("entry", detection.position.entry);
+    json.number("byte", detection.position.byte);
+    json.time("appended_time", detection.origin.appended_ms);
 }
 
 /// The partition of an ARN: `arn:aws-cn:…` is in `aws-cn`.

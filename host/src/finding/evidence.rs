@@ -10,10 +10,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use sonic_rs::JsonValueTrait;
 
 use super::fields::{JSON_DEPTH_MAX, Reading, Record};
+use super::json::Json;
 use super::scan::{compact, has_line_breaks};
 
 /// What stands in `evidences[0].data`.
@@ -25,7 +25,7 @@ pub(super) enum Data<'a> {
 }
 
 /// A record, or its beginning, as text.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Text {
     /// Whether `text` is only the beginning.
     is_truncated: bool,
@@ -34,9 +34,6 @@ pub(super) struct Text {
     /// The record's text; invalid UTF-8 is replaced by U+FFFD.
     text: String,
 }
-
-/// The end of a document, behind its one evidence.
-const TAIL: &[u8] = b"}]}";
 
 impl<'a> Data<'a> {
     /// The evidence of a record: up to about `bytes_max` bytes once written, and no line break.
@@ -66,19 +63,21 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Puts the evidence into a written document, whose last attribute is `evidences` with one object in it.
+    /// The member `data`.
     ///
     /// The record is valid JSON already. No safe serializer writes it without parsing it once more, which costs as much
     /// as the first time.
-    pub(super) fn append_to(&self, document: &mut Vec<u8>) {
-        debug_assert!(document.ends_with(TAIL));
-        document.truncate(document.len().saturating_sub(TAIL.len()));
-        document.extend_from_slice(br#","data":"#);
+    pub(super) fn write(&self, json: &mut Json) {
         match self {
-            Data::Json(json) => document.extend_from_slice(json),
-            Data::Text(text) => super::write(document, text),
+            Data::Json(record) => json.value("data", record),
+            Data::Text(Text { is_truncated, original_bytes, text }) => {
+                json.object("data", |json| {
+                    json.flag("is_truncated", Some(*is_truncated));
+                    json.number("original_bytes", *original_bytes);
+                    json.whole("text", &**text);
+                });
+            }
         }
-        document.extend_from_slice(TAIL);
     }
 }
 
@@ -122,10 +121,14 @@ mod tests {
     use super::*;
 
     fn check(raw: &[u8], bytes_max: usize, expect: &str) {
-        let mut document = br#"{"evidences":[{"name":"n"}]}"#.to_vec();
-        Data::of(&Record::read(raw), bytes_max).append_to(&mut document);
-        let expect = format!(r#"{{"evidences":[{{"name":"n","data":{expect}}}]}}"#);
-        assert_eq!(String::from_utf8(document).unwrap(), expect, "{}", String::from_utf8_lossy(raw));
+        let mut json = Json::new(0, 0);
+        Data::of(&Record::read(raw), bytes_max).write(&mut json);
+        assert_eq!(
+            String::from_utf8(json.into_bytes()).unwrap(),
+            format!(r#""data":{expect}"#),
+            "{}",
+            String::from_utf8_lossy(raw)
+        );
     }
 
     #[test]
@@ -148,7 +151,8 @@ mod tests {
     #[test]
     fn what_not_every_reader_takes_goes_in_as_text() {
         let text = |original: usize, text: &str| {
-            sonic_rs::to_string(&Text { is_truncated: false, original_bytes: original, text: text.into() }).unwrap()
+            let text = serde_json::to_string(text).unwrap();
+            format!(r#"{{"is_truncated":false,"original_bytes":{original},"text":{text}}}"#)
         };
         for raw in ["[1]", "", "{", "\"x\"", r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
             check(raw.as_bytes(), 100, &text(raw.len(), raw));
@@ -170,7 +174,7 @@ mod tests {
     fn the_limit_is_on_what_is_written() {
         for raw in ["\"".repeat(999), "\u{1}".repeat(999), "\u{7f}€\n\\x".repeat(200)] {
             let (text, cut) = beginning(raw.as_bytes(), 600);
-            let written = sonic_rs::to_string(&text).unwrap().len() - 2;
+            let written = serde_json::to_string(&text).unwrap().len() - 2;
             assert!(cut && written <= 600, "{written}");
         }
         assert_eq!(beginning(b"\xff\xff\xff", 6), ("\u{fffd}\u{fffd}".into(), true));

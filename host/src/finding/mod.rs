@@ -11,7 +11,7 @@
 //! | `constant.rs` | what all findings of a rule have in common, written once |
 //! | `document.rs` | which attribute is filled from what |
 //! | `entities.rs` | the same for who did it, from where, and to what |
-//! | `ocsf.rs`, `objects.rs` | the attributes themselves, as they are written |
+//! | `json.rs` | writing JSON, attribute by attribute |
 //!
 //! `render` is total: it holds no lock, does no I/O, and gives a finding that is valid against OCSF's schema for every
 //! rule and every sequence of bytes. Two times are kept apart: that of the activity (`start_time`, `end_time`,
@@ -26,8 +26,7 @@ mod entities;
 mod evidence;
 mod fields;
 mod id;
-mod objects;
-mod ocsf;
+mod json;
 mod scan;
 #[cfg(test)]
 mod schema_tests;
@@ -36,7 +35,6 @@ mod testing;
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use sonic_rs::Value;
 
 use crate::batch::Origin;
@@ -46,7 +44,6 @@ use crate::rules::contract::{Rule, Severity};
 
 pub use self::constant::Constants;
 use self::document::Names;
-use self::entities::Entities;
 use self::evidence::Data;
 use self::fields::{Fields, Record};
 
@@ -125,30 +122,10 @@ pub fn render(detection: &Detection<'_>, limits: &FindingLimits) -> Finding {
     let fields = Fields::of(&record.value);
     let id = id::finding_id(&detection.rule.id, &record, &fields);
     let data = Data::of(&record, limits.evidence_bytes_max);
-    let entities = Entities::of(detection, &fields, limits);
     let title = detection.title.filter(|title| !title.is_empty()).unwrap_or(&detection.rule.title);
     let title = cut(title, limits.field_bytes_max);
-    let names = Names { id: &id, title: &title };
-    let document = document::document(detection, &fields, &entities, names, data.is_truncated(), limits);
-
-    // Room for the record and for what stands around it, so that the buffer rarely grows.
-    let mut payload = Vec::with_capacity(data.len() + 6144);
-    let head = &detection.constants.head;
-    payload.extend_from_slice(head);
-    write(&mut payload, &document);
-    // Two objects become one.
-    if let Some(brace) = payload.get_mut(head.len()) {
-        *brace = b',';
-    }
-    data.append_to(&mut payload);
+    let payload = document::document(detection, &fields, Names { id: &id, title: &title }, &data, limits);
     Finding { id, rule: detection.rule.id.clone(), severity: detection.rule.severity, payload }
-}
-
-/// Writes JSON behind what is there. Memory does not fail, and nothing here has a float or a map with keys other than
-/// strings, so there is no error to report.
-fn write(to: &mut Vec<u8>, value: &impl Serialize) {
-    let written = sonic_rs::to_writer(to, value);
-    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 /// The text, cut at a character's boundary to `bytes_max` bytes with a `…` behind it where it is longer.
