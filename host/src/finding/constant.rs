@@ -5,14 +5,14 @@ use crate::rules::contract::{Attack, Rule, Severity};
 
 use super::json::Json;
 
-/// What all findings of a rule have in common, in JSON.
+/// What all findings of a rule have in common, as [`Json::written`] takes it.
 #[derive(Debug)]
 pub struct Constants {
-    /// An object without its closing brace: the finding's first attributes.
+    /// The finding's first members.
     pub(super) head: Vec<u8>,
     /// Members of `finding_info`.
     pub(super) info: Vec<u8>,
-    /// An item of `finding_info.tags`; empty without standards.
+    /// An item of `finding_info.tags`; nothing without standards.
     pub(super) compliance: Vec<u8>,
 }
 
@@ -20,26 +20,10 @@ impl Constants {
     /// Those of a rule.
     pub fn of(rule: &Rule) -> Constants {
         Constants {
-            head: written(|json| {
-                json.item(|json| head(json, rule));
-            }),
+            head: written(|json| head(json, rule)),
             info: written(|json| info(json, rule)),
-            compliance: written(|json| {
-                if !rule.compliance.is_empty() {
-                    json.item(|json| {
-                        json.whole("name", "compliance");
-                        texts(json, "values", &rule.compliance);
-                    });
-                }
-            }),
+            compliance: written(|json| compliance(json, rule)),
         }
-        .open()
-    }
-
-    /// More members follow the head's.
-    fn open(mut self) -> Constants {
-        self.head.pop();
-        self
     }
 }
 
@@ -50,6 +34,15 @@ fn written(what: impl FnOnce(&mut Json)) -> Vec<u8> {
     json.into_bytes()
 }
 
+fn compliance(json: &mut Json, rule: &Rule) {
+    if !rule.compliance.is_empty() {
+        json.item(|json| {
+            json.word("name", "compliance");
+            texts(json, "values", &rule.compliance);
+        });
+    }
+}
+
 fn texts(json: &mut Json, key: &str, texts: &[String]) {
     json.list(key, |json| texts.iter().for_each(|text| json.text_item(text)));
 }
@@ -57,17 +50,17 @@ fn texts(json: &mut Json, key: &str, texts: &[String]) {
 fn head(json: &mut Json, rule: &Rule) {
     let (severity_id, severity) = severity(rule.severity);
     json.number("activity_id", 1);
-    json.whole("activity_name", "Create");
+    json.word("activity_name", "Create");
     json.number("category_uid", 2);
-    json.whole("category_name", "Findings");
+    json.word("category_name", "Findings");
     json.number("class_uid", 2004);
-    json.whole("class_name", "Detection Finding");
+    json.word("class_name", "Detection Finding");
     json.number("type_uid", 200_401);
-    json.whole("type_name", "Detection Finding: Create");
+    json.word("type_name", "Detection Finding: Create");
     json.number("severity_id", severity_id);
     json.whole("severity", severity);
     json.number("status_id", 1);
-    json.whole("status", "New");
+    json.word("status", "New");
     json.flag("is_alert", Some(true));
     json.whole("risk_details", some(&rule.rationale));
     if !rule.remediation.is_empty() || !rule.references.is_empty() {
@@ -83,7 +76,7 @@ fn info(json: &mut Json, rule: &Rule) {
     texts(json, "types", &types(&rule.attacks));
     json.object("analytic", |json| {
         json.number("type_id", 1);
-        json.whole("type", "Rule");
+        json.word("type", "Rule");
         json.whole("uid", &*rule.id);
         json.whole("name", &*rule.title);
         json.whole("version", &*rule.version);

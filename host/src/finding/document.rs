@@ -22,13 +22,13 @@ use super::fields::{Fields, milliseconds};
 use super::json::Json;
 use super::{Detection, FindingLimits, OCSF_VERSION};
 
-/// What all findings say of the products behind them.
+/// What all findings say of the products behind them, as [`Json::written`] takes it.
 const TRAILHOUND: &str = concat!(
-    r#""product":{"name":"Trailhound","vendor_name":"Trailhound","version":""#,
+    r#","product":{"name":"Trailhound","vendor_name":"Trailhound","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#""},"profiles":["cloud"],"log_provider":"AWS CloudTrail""#
 );
-const CLOUDTRAIL: &str = r#""product":{"name":"CloudTrail","vendor_name":"AWS"}"#;
+const CLOUDTRAIL: &str = r#","product":{"name":"CloudTrail","vendor_name":"AWS"}"#;
 
 /// What the finding is called, for machines and for people.
 #[derive(Clone, Copy)]
@@ -50,11 +50,9 @@ pub(super) fn document(
     let constants = detection.constants;
     let room = constants.head.len() + constants.info.len() + data.len() + 4096;
     let mut json = Json::new(room, limits.field_bytes_max);
-    json.item(|json| {
-        json.written(constants.head.get(1..).unwrap_or_default());
-        attributes(json, detection, fields, names, data, limits);
-    });
-    json.into_bytes()
+    json.written(&constants.head);
+    attributes(&mut json, detection, fields, names, data, limits);
+    json.into_object()
 }
 
 fn attributes(
@@ -74,7 +72,7 @@ fn attributes(
     json.object("finding_info", |json| finding_info(json, detection, fields, names, event_time));
     json.object("metadata", |json| metadata(json, detection, fields, names.id, data.is_truncated()));
     json.object("cloud", |json| {
-        json.whole("provider", "AWS");
+        json.word("provider", "AWS");
         json.whole("cloud_partition", fields.identity.arn.and_then(partition));
         json.text("region", fields.aws_region);
         entities::account(json, "account", entities.account);
@@ -88,7 +86,7 @@ fn attributes(
     });
     json.list("evidences", |json| {
         json.item(|json| {
-            json.whole("name", "AWS CloudTrail record");
+            json.word("name", "AWS CloudTrail record");
             json.text("uid", fields.event_id);
             json.again("actor", actor);
             json.again("api", api);
@@ -132,7 +130,7 @@ fn finding_info(
 }
 
 fn metadata(json: &mut Json, detection: &Detection<'_>, fields: &Fields<'_>, id: &str, is_truncated: bool) {
-    json.whole("version", OCSF_VERSION);
+    json.word("version", OCSF_VERSION);
     json.whole("uid", id);
     json.written(TRAILHOUND.as_bytes());
     json.text("log_version", fields.event_version);

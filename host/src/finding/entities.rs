@@ -95,12 +95,12 @@ impl<'a> Entities<'a> {
     /// The items of `observables`, what an analyst pivots on. A name is OCSF's pointer to the attribute that holds the
     /// value; ids and types are those of the observable object in 1.6.
     pub(super) fn observables(&self, json: &mut Json) {
-        let mut add = |type_id: u8, kind, name, value: Option<&str>| {
+        let mut add = |type_id: u8, kind: &'static str, name: &'static str, value: Option<&str>| {
             if let Some(value) = value {
                 json.item(|json| {
-                    json.whole("name", name);
+                    json.word("name", name);
                     json.number("type_id", type_id);
-                    json.whole("type", kind);
+                    json.word("type", kind);
                     match type_id {
                         1 | 2 => json.whole("value", value),
                         _ => json.text("value", value),
@@ -225,7 +225,7 @@ pub(super) fn resources(json: &mut Json, fields: &Fields<'_>, account: Option<&s
     if let Some(account) = account.filter(|_| left == limits.resources_max) {
         json.item(|json| {
             json.text("uid", account);
-            json.whole("type", AWS_ACCOUNT.1);
+            json.word("type", AWS_ACCOUNT.1);
         });
     }
 }
@@ -236,7 +236,7 @@ pub(super) fn account(json: &mut Json, key: &str, uid: Option<&str>) {
         json.object(key, |json| {
             json.text("uid", uid);
             json.number("type_id", AWS_ACCOUNT.0);
-            json.whole("type", AWS_ACCOUNT.1);
+            json.word("type", AWS_ACCOUNT.1);
         });
     }
 }
@@ -246,17 +246,17 @@ mod tests {
     use super::super::fields::Record;
     use super::*;
 
-    /// What `write` makes, an object or a list, cut at `text_bytes_max`.
+    /// What `write` makes, in an object, cut at `text_bytes_max`.
     fn written(text_bytes_max: usize, write: impl FnOnce(&mut Json)) -> String {
         let mut json = Json::new(0, text_bytes_max);
         write(&mut json);
-        String::from_utf8(json.into_bytes()).unwrap()
+        String::from_utf8(json.into_object()).unwrap()
     }
 
     fn check_endpoint(address: &str, expect: &str) {
         let record = Record::read(address.as_bytes());
         let fields = Fields::of(&record.value);
-        let endpoint = written(16, |json| json.item(|json| Source::of(&fields).write(json)));
+        let endpoint = written(16, |json| Source::of(&fields).write(json));
         assert_eq!(endpoint, expect, "{address}");
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let record = Record::read(json.as_bytes());
         let fields = Fields::of(&record.value);
         let entities = Entities::of(&[], &fields);
-        let actor = written(1024, |json| json.item(|json| entities.actor(json)));
+        let actor = written(1024, |json| entities.actor(json));
         assert_eq!(actor, expect, "{identity}");
     }
 
@@ -333,7 +333,9 @@ mod tests {
         let record = Record::read(record.as_bytes());
         let fields = Fields::of(&record.value);
         let limits = FindingLimits { resources_max: 2, ..FindingLimits::default() };
-        let written = written(5, |json| resources(json, &fields, fields.recipient_account_id.as_deref(), &limits));
+        let written = written(5, |json| {
+            json.list("r", |json| resources(json, &fields, fields.recipient_account_id.as_deref(), &limits));
+        });
         assert_eq!(written, expect);
     }
 
@@ -345,11 +347,11 @@ mod tests {
                 r#"{"ARNPrefix":"longer"},{"ARN":"a3"}]}"#
             ),
             concat!(
-                r#"{"uid":"a1","type":"t","owner":{"account":{"uid":"00000…","type_id":10,"type":"AWS Account"}}},"#,
-                r#"{"uid":"longe…"}"#
+                r#"{"r":[{"uid":"a1","type":"t","owner":{"account":{"uid":"00000…","type_id":10,"type":"AWS Account"}}},"#,
+                r#"{"uid":"longe…"}]}"#
             ),
         );
-        check_resources(r#"{"resources":[],"recipientAccountId":"1"}"#, r#"{"uid":"1","type":"AWS Account"}"#);
+        check_resources(r#"{"resources":[],"recipientAccountId":"1"}"#, r#"{"r":[{"uid":"1","type":"AWS Account"}]}"#);
         check_resources(r#"{"resources":"none"}"#, "");
     }
 }

@@ -32,15 +32,19 @@ pub(super) fn finding_id(rule: &str, record: &Record<'_>, fields: &Fields<'_>) -
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let mut id = hex(&hash.finalize());
-    id.truncate(32);
-    id
+    let digest = hash.finalize();
+    hex(digest.get(..16).unwrap_or_default())
 }
 
 /// Lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        BatchLimits { messages_max: 2_000, bytes_max: 4 << 20, wait: Duration::from_millis(5) }
+        BatchLimits { messages_max: 2_000, bytes_max: 4 << 20, wait: Duration::from_millis(2) }
     }
 }
 
