@@ -1,5 +1,6 @@
 //! Detection: a batch of messages becomes findings and dead letters. Reading, rules and findings meet here.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sonic_rs::Value;
@@ -7,7 +8,7 @@ use sonic_rs::Value;
 use crate::batch::{Batch, Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
-use crate::record::{self, Entry, Position, ReadLimits, Reader, Record, Skimmed};
+use crate::record::{self, Entry, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
 use crate::rules::{Evaluator, Mode, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
@@ -99,6 +100,7 @@ pub struct Detector {
     /// Records that some module has been handed, until their outcome is known.
     events: Vec<Event>,
     raws: Vec<u8>,
+    members: Vec<MemberAt>,
     outcomes: Vec<Outcome>,
     output: Output,
     counts: Counts,
@@ -126,8 +128,10 @@ impl Breath {
 struct Event {
     origin: Origin,
     position: Position,
-    raw: std::ops::Range<usize>,
-    /// The record's tree, where it is plain.
+    raw: Range<usize>,
+    /// Where its members lie, if it was skimmed.
+    members: Option<Range<usize>>,
+    /// The tree of a record that was skimmed, where somebody needed one.
     tree: Option<Value>,
 }
 
@@ -141,6 +145,7 @@ impl Detector {
             evaluator,
             events: Vec::new(),
             raws: Vec::new(),
+            members: Vec::new(),
             outcomes: Vec::new(),
             output: Output::default(),
             counts: Counts::default(),
@@ -203,7 +208,7 @@ impl Detector {
                     if result.is_err() {
                         return;
                     }
-                    if self.raws.len() > WAITING_BYTES_MAX || self.output.bytes > OUTPUT_BYTES_MAX {
+                    if self.waiting_bytes() > WAITING_BYTES_MAX || self.output.bytes > OUTPUT_BYTES_MAX {
                         result = self.settle(rules, now_ms, deliver);
                     }
                 }
@@ -213,9 +218,14 @@ impl Detector {
         self.settle(rules, now_ms, deliver)
     }
 
+    fn waiting_bytes(&self) -> usize {
+        self.raws.len() + self.members.len() * size_of::<MemberAt>()
+    }
+
     fn reset(&mut self) {
         self.events.clear();
         self.raws.clear();
+        self.members.clear();
         self.outcomes.clear();
         self.output.clear();
         self.counts = Counts::default();
@@ -249,19 +259,21 @@ impl Detector {
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         self.counts.evaluate();
-        let Detector { evaluator, events, raws, outcomes, breath, .. } = self;
+        let Detector { evaluator, events, raws, members, outcomes, breath, .. } = self;
+        let skimmed = record.skimmed();
         let keep = || {
-            let start = raws.len();
+            let (raw, place) = (raws.len(), members.len());
             raws.extend_from_slice(record.raw);
-            let raw = start..raws.len();
-            events.push(Event { origin: origin.clone(), position: record.position, raw, tree: None });
+            members.extend_from_slice(skimmed.map(|skimmed| skimmed.places()).unwrap_or_default());
+            let (raw, members) = (raw..raws.len(), skimmed.map(|_| place..members.len()));
+            events.push(Event { origin: origin.clone(), position: record.position, raw, members, tree: None });
             u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
         };
         let mut result = Ok(());
-        let kept = evaluator.push(rules, &record.value, keep, outcomes, &mut || breath.draw(&mut result, deliver));
+        let kept = evaluator.push(rules, &record, keep, outcomes, &mut || breath.draw(&mut result, deliver));
         // A finding is made of the tree that there is.
-        if let Some(event) = kept.and_then(|event| events.get_mut(event as usize)).filter(|_| record.plain) {
-            event.tree = Some(record.value);
+        if let Some(event) = kept.and_then(|event| events.get_mut(event as usize)).filter(|_| skimmed.is_some()) {
+            event.tree = record.into_tree();
         }
         result
     }
@@ -290,6 +302,7 @@ impl Detector {
         }
         self.events.clear();
         self.raws.clear();
+        self.members.clear();
         Ok(())
     }
 
@@ -297,6 +310,8 @@ impl Detector {
         let (Outcome::Hit { event, .. } | Outcome::Failed { event, .. }) = &outcome;
         let Some(event) = self.events.get(*event as usize) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
+        let members = event.members.clone().and_then(|members| self.members.get(members));
+        let skimmed = members.map(|members| Skimmed::again(raw, members));
         match outcome {
             Outcome::Hit { module, mode, hit, .. } => {
                 let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
@@ -313,6 +328,7 @@ impl Detector {
                         title: hit.title.as_deref(),
                         labels: &labels,
                         raw,
+                        skimmed,
                         tree: event.tree.as_ref(),
                         origin: &event.origin,
                         position: event.position,

@@ -22,7 +22,7 @@ fn read(traffic: &Traffic) -> (Expected, Vec<SignIn>) {
                 Entry::Dead(dead) => *read.dead_lettered.entry(dead.reason.as_str()).or_default() += 1,
                 Entry::Record(record) => {
                     read.records += 1;
-                    let text = |path: &[&str]| record.value.pointer(path).as_str().unwrap_or_default().to_owned();
+                    let text = |path: &[&str]| record.tree().pointer(path).as_str().unwrap_or_default().to_owned();
                     ids.insert(text(&["eventID"]));
                     if text(&["eventName"]) == "ConsoleLogin"
                         && text(&["userIdentity", "type"]) == "Root"
@@ -90,7 +90,7 @@ fn records_are_of_documentation_accounts_and_addresses_within_three_days() {
     for message in traffic(6, 2_000).messages {
         unpack(message.payload.as_deref(), &ReadLimits::default(), &mut |entry| {
             let Entry::Record(record) = entry else { return };
-            let text = |path: &[&str]| record.value.pointer(path).as_str().unwrap_or_default().to_owned();
+            let text = |path: &[&str]| record.tree().pointer(path).as_str().unwrap_or_default().to_owned();
             let (address, time) = (text(&["sourceIPAddress"]), text(&["eventTime"]));
             let documented =
                 ["192.0.2.", "198.51.100.", "203.0.113."].iter().any(|network| address.starts_with(network));

@@ -9,13 +9,13 @@
 use sha2::{Digest, Sha256};
 use sonic_rs::{JsonContainerTrait, JsonType, JsonValueTrait, Value};
 
-use super::fields::{Reading, Record};
+use super::original::{Reading, Record};
 
 /// SHA-256 over the record in canonical form.
 pub(super) fn digest(record: &Record<'_>) -> [u8; 32] {
     let mut hash = Sha256::new();
     match record.reading {
-        Reading::Strict | Reading::Lenient => update(&mut hash, &record.value),
+        Reading::Strict | Reading::Lenient => update(&mut hash, record.tree()),
         Reading::None => hash.update(record.raw),
     }
     hash.finalize().into()
@@ -73,7 +73,7 @@ fn number(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::READ_DEPTH_MAX;
+    use super::super::original::READ_DEPTH_MAX;
     use super::*;
 
     fn check_same(one: &str, other: &str) {

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait};
 
-use super::fields::{Fields, Identity, account as account_id, milliseconds, text};
+use super::fields::{Fields, Identity, milliseconds};
 use super::json::Json;
+use super::node::Node;
 use super::{FindingLimits, cut};
 
 /// What CloudTrail writes for the name that somebody typed at a sign-in that failed, as it may be a password.
@@ -209,16 +210,17 @@ fn is_domain(text: &str) -> bool {
 /// The items of `resources`, what the activity touched: the record's resources, or the account where the record lists
 /// none, so that a finding always names one.
 pub(super) fn resources(json: &mut Json, fields: &Fields<'_>, account: Option<&str>, limits: &FindingLimits) {
-    let listed = fields.resources.and_then(|resources| resources.as_array());
+    let listed = fields.resources.as_deref().and_then(|resources| resources.as_array());
     let mut left = limits.resources_max;
     for resource in listed.into_iter().flat_map(|array| array.iter()) {
+        let text = |value| Node::Tree(value).text().ok()?;
         let Some(uid) = resource.get("ARN").or_else(|| resource.get("ARNPrefix")).and_then(text) else { continue };
         let Some(fewer) = left.checked_sub(1) else { break };
         left = fewer;
         json.item(|json| {
             json.text("uid", uid);
             json.text("type", resource.get("type").and_then(text));
-            let owner = resource.get("accountId").and_then(account_id);
+            let owner = resource.get("accountId").and_then(|value| Node::Tree(value).account().ok()?);
             json.object("owner", |json| self::account(json, "account", owner.as_deref()));
         });
     }
@@ -243,7 +245,7 @@ pub(super) fn account(json: &mut Json, key: &str, uid: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::Record;
+    use super::super::original::Record;
     use super::*;
 
     /// What `write` makes, in an object, cut at `text_bytes_max`.
@@ -255,7 +257,7 @@ mod tests {
 
     fn check_endpoint(address: &str, expect: &str) {
         let record = Record::read(address.as_bytes());
-        let fields = Fields::of(&record.value);
+        let fields = Fields::of(&record);
         let endpoint = written(16, |json| Source::of(&fields).write(json));
         assert_eq!(endpoint, expect, "{address}");
     }
@@ -279,7 +281,7 @@ mod tests {
     fn check_actor(identity: &str, expect: &str) {
         let json = format!(r#"{{"userIdentity":{identity}}}"#);
         let record = Record::read(json.as_bytes());
-        let fields = Fields::of(&record.value);
+        let fields = Fields::of(&record);
         let entities = Entities::of(&[], &fields);
         let actor = written(1024, |json| entities.actor(json));
         assert_eq!(actor, expect, "{identity}");
@@ -331,7 +333,7 @@ mod tests {
 
     fn check_resources(record: &str, expect: &str) {
         let record = Record::read(record.as_bytes());
-        let fields = Fields::of(&record.value);
+        let fields = Fields::of(&record);
         let limits = FindingLimits { resources_max: 2, ..FindingLimits::default() };
         let written = written(5, |json| {
             json.list("r", |json| resources(json, &fields, fields.recipient_account_id.as_deref(), &limits));

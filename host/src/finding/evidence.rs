@@ -10,10 +10,8 @@
 
 use std::borrow::Cow;
 
-use sonic_rs::JsonValueTrait;
-
-use super::fields::{JSON_DEPTH_MAX, Reading, Record};
 use super::json::Json;
+use super::original::{JSON_DEPTH_MAX, Reading, Record};
 use super::scan::{compact, has_line_breaks};
 
 /// What stands in `evidences[0].data`.
@@ -40,7 +38,7 @@ impl<'a> Data<'a> {
     pub(super) fn of(record: &Record<'a>, bytes_max: usize) -> Self {
         let bytes = one_line(record);
         let whole = record.reading == Reading::Strict
-            && record.value.is_object()
+            && record.is_object()
             && record.depth <= JSON_DEPTH_MAX
             && bytes.len() <= bytes_max;
         if whole {
@@ -124,8 +122,8 @@ mod tests {
         let mut json = Json::new(0, 0);
         Data::of(&Record::read(raw), bytes_max).write(&mut json);
         assert_eq!(
-            String::from_utf8(json.into_bytes()).unwrap(),
-            format!(r#""data":{expect}"#),
+            String::from_utf8(json.into_object()).unwrap(),
+            format!(r#"{{"data":{expect}}}"#),
             "{}",
             String::from_utf8_lossy(raw)
         );

@@ -5,68 +5,11 @@
 
 use std::borrow::Cow;
 
-use sonic_rs::{Deserializer, JsonContainerTrait, JsonValueTrait, Value};
+use sonic_rs::Value;
 
-use super::scan::depth;
-use crate::record::PLAIN_DEPTH_MAX;
-
-/// The deepest nesting of a record that is read, in levels. The parser recurses (see `scan.rs`), and so does
-/// `canonical.rs`. In a release build 1,000 levels take 256 KiB of stack; in a debug build sonic-rs needs 40 KiB for each
-/// level. AWS's own records nest to about ten.
-pub(super) const READ_DEPTH_MAX: usize = 256;
-
-/// The deepest nesting of a record that goes into its finding as JSON, in levels. Readers have limits of their own, 128
-/// in serde_json, and the finding around the record uses three.
-pub(super) const JSON_DEPTH_MAX: usize = 100;
-
-/// How well a record could be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// JSON that every reader takes.
-    Strict,
-    /// JSON except for invalid UTF-8, a lone surrogate, or a number that no double holds. Many readers refuse that.
-    Lenient,
-    /// Not JSON, or nested deeper than [`READ_DEPTH_MAX`].
-    None,
-}
-
-/// A record: its bytes and their reading.
-pub(super) struct Record<'a> {
-    /// The bytes as they came.
-    pub(super) raw: &'a [u8],
-    /// What they say; null where they are not JSON.
-    pub(super) value: Cow<'a, Value>,
-    /// How well they could be read.
-    pub(super) reading: Reading,
-    /// How deep they nest, in levels, or an upper bound that is no more than [`JSON_DEPTH_MAX`].
-    pub(super) depth: usize,
-}
-
-impl<'a> Record<'a> {
-    /// A record whose tree is known, strict JSON of [`PLAIN_DEPTH_MAX`] levels at most.
-    pub(super) fn plain(raw: &'a [u8], tree: &'a Value) -> Self {
-        Self { raw, value: Cow::Borrowed(tree), reading: Reading::Strict, depth: PLAIN_DEPTH_MAX }
-    }
-
-    /// Reads the bytes as well as they allow.
-    pub(super) fn read(raw: &'a [u8]) -> Self {
-        let depth = depth(raw, JSON_DEPTH_MAX);
-        let unread = Self { raw, value: Cow::Owned(Value::new_null()), reading: Reading::None, depth };
-        if depth > READ_DEPTH_MAX {
-            return unread;
-        }
-        if let Ok(value) = sonic_rs::from_slice(raw) {
-            return Self { value: Cow::Owned(value), reading: Reading::Strict, ..unread };
-        }
-        let text = String::from_utf8_lossy(raw);
-        // `utf8_lossy` is for the lone surrogates.
-        let mut lenient = Deserializer::from_str(&text).utf8_lossy().use_rawnumber();
-        match lenient.deserialize().and_then(|value: Value| lenient.end().map(|()| value)) {
-            Ok(value) => Self { value: Cow::Owned(value), reading: Reading::Lenient, ..unread },
-            Err(_) => unread,
-        }
-    }
-}
+use super::node::Node;
+use super::original::Record;
+use crate::record::Subtle;
 
 /// The top level of a record. Names are CloudTrail's, in Rust's spelling.
 #[derive(Debug, Default)]
@@ -92,7 +35,7 @@ pub(super) struct Fields<'a> {
     pub(super) error_message: Option<&'a str>,
     pub(super) identity: Identity<'a>,
     /// `resources`, unread.
-    pub(super) resources: Option<&'a Value>,
+    pub(super) resources: Option<Cow<'a, Value>>,
 }
 
 /// `userIdentity`.
@@ -114,33 +57,48 @@ pub(super) struct Identity<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a record.
-    pub(super) fn of(record: &'a Value) -> Self {
+    /// The fields of a record: from what was skimmed, or from its tree where only that tells.
+    pub(super) fn of(record: &'a Record<'_>) -> Self {
+        let skimmed = record.skimmed.map(|skimmed| {
+            let members = skimmed.members().map(|(name, value)| (name, Node::Skimmed(value)));
+            Self::read(members.rev())
+        });
+        match skimmed {
+            Some(Ok(fields)) => fields,
+            // A tree leaves nothing open.
+            _ => Node::Tree(record.tree()).members().and_then(Self::read).unwrap_or_default(),
+        }
+    }
+
+    /// Members come with the last one first: of a key that occurs twice the first one then counts, as it does for rules.
+    fn read(members: impl IntoIterator<Item = (&'a [u8], Node<'a>)>) -> Result<Self, Subtle> {
         let mut fields = Self::default();
-        for (key, value) in backwards(record) {
+        for (key, value) in members {
             match key {
-                "eventID" => fields.event_id = text(value),
-                "eventName" => fields.event_name = text(value),
-                "eventSource" => fields.event_source = text(value),
-                "eventTime" => fields.event_time = text_or_number(value),
-                "eventVersion" => fields.event_version = text(value),
-                "sharedEventID" => fields.shared_event_id = text(value),
-                "addendum" => fields.original_event_id = value.get("originalEventID").and_then(text),
-                "awsRegion" => fields.aws_region = text(value),
-                "recipientAccountId" => fields.recipient_account_id = account(value),
-                "sourceIPAddress" => fields.source_ip_address = text(value),
-                "vpcEndpointId" => fields.vpc_endpoint_id = text(value),
-                "userAgent" => fields.user_agent = text(value),
-                "requestID" => fields.request_id = text(value),
-                "apiVersion" => fields.api_version = text(value),
-                "errorCode" => fields.error_code = text(value),
-                "errorMessage" => fields.error_message = text(value),
-                "userIdentity" => fields.identity = Identity::of(value),
-                "resources" => fields.resources = Some(value),
+                b"eventID" => fields.event_id = value.text()?,
+                b"eventName" => fields.event_name = value.text()?,
+                b"eventSource" => fields.event_source = value.text()?,
+                b"eventTime" => fields.event_time = value.text_or_number()?,
+                b"eventVersion" => fields.event_version = value.text()?,
+                b"sharedEventID" => fields.shared_event_id = value.text()?,
+                b"addendum" => {
+                    fields.original_event_id = value.get(b"originalEventID")?.map_or(Ok(None), Node::text)?
+                }
+                b"awsRegion" => fields.aws_region = value.text()?,
+                b"recipientAccountId" => fields.recipient_account_id = value.account()?,
+                b"sourceIPAddress" => fields.source_ip_address = value.text()?,
+                b"vpcEndpointId" => fields.vpc_endpoint_id = value.text()?,
+                b"userAgent" => fields.user_agent = value.text()?,
+                b"requestID" => fields.request_id = value.text()?,
+                b"apiVersion" => fields.api_version = value.text()?,
+                b"errorCode" => fields.error_code = value.text()?,
+                b"errorMessage" => fields.error_message = value.text()?,
+                b"userIdentity" => fields.identity = Identity::of(value)?,
+                b"resources" => fields.resources = Some(value.tree()),
                 _ => {}
             }
         }
-        fields
+        Ok(fields)
     }
 
     /// The account that the activity belongs to: recipientAccountId, else userIdentity.accountId.
@@ -150,65 +108,37 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Identity<'a> {
-    fn of(identity: &'a Value) -> Self {
+    fn of(identity: Node<'a>) -> Result<Self, Subtle> {
         let mut fields = Self::default();
-        for (key, value) in backwards(identity) {
+        for (key, value) in identity.members()? {
             match key {
-                "type" => fields.kind = text(value),
-                "userName" => fields.user_name = text(value),
-                "principalId" => fields.principal_id = text(value),
-                "arn" => fields.arn = text(value),
-                "accountId" => fields.account_id = account(value),
-                "accessKeyId" => fields.access_key_id = text(value),
-                "invokedBy" => fields.invoked_by = text(value),
-                "sessionContext" => fields.session(value),
+                b"type" => fields.kind = value.text()?,
+                b"userName" => fields.user_name = value.text()?,
+                b"principalId" => fields.principal_id = value.text()?,
+                b"arn" => fields.arn = value.text()?,
+                b"accountId" => fields.account_id = value.account()?,
+                b"accessKeyId" => fields.access_key_id = value.text()?,
+                b"invokedBy" => fields.invoked_by = value.text()?,
+                b"sessionContext" => fields.session(value)?,
                 _ => {}
             }
         }
-        fields
+        Ok(fields)
     }
 
-    fn session(&mut self, context: &'a Value) {
-        self.session_issuer = context.get("sessionIssuer").and_then(|issuer| issuer.get("arn")).and_then(text);
-        let Some(attributes) = context.get("attributes") else { return };
-        self.session_created = attributes.get("creationDate").and_then(text);
-        self.session_mfa = attributes.get("mfaAuthenticated").and_then(|mfa| match mfa.as_str() {
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            _ => mfa.as_bool(),
-        });
-    }
-}
-
-/// An object's members, the last one first: of a key that occurs twice the first one then counts, as it does for rules.
-fn backwards(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    let mut members = Vec::new();
-    if let Some(object) = object.as_object() {
-        members.reserve_exact(object.len());
-        object.iter().for_each(|member| members.push(member));
-    }
-    members.into_iter().rev()
-}
-
-/// A string that is not empty.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.is_empty())
-}
-
-/// A string that is not empty, or a number's text.
-fn text_or_number(value: &Value) -> Option<Cow<'_, str>> {
-    match text(value) {
-        Some(text) => Some(Cow::Borrowed(text)),
-        None if value.is_number() => sonic_rs::to_string(value).ok().map(Cow::Owned),
-        None => None,
-    }
-}
-
-/// An account id. It has twelve digits, so one that came as a number gets back the zeros that the number lost.
-pub(super) fn account(value: &Value) -> Option<Cow<'_, str>> {
-    match text(value) {
-        Some(text) => Some(Cow::Borrowed(text)),
-        None => value.as_u64().map(|number| Cow::Owned(format!("{number:012}"))),
+    fn session(&mut self, context: Node<'a>) -> Result<(), Subtle> {
+        (self.session_issuer, self.session_created, self.session_mfa) = (None, None, None);
+        for (key, value) in context.members()? {
+            match key {
+                b"sessionIssuer" => self.session_issuer = value.get(b"arn")?.map_or(Ok(None), Node::text)?,
+                b"attributes" => {
+                    self.session_created = value.get(b"creationDate")?.map_or(Ok(None), Node::text)?;
+                    self.session_mfa = value.get(b"mfaAuthenticated")?.map_or(Ok(None), Node::bool_or_text)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -223,7 +153,7 @@ mod tests {
 
     fn check_account(record: &str, expect: Option<&str>) {
         let record = Record::read(record.as_bytes());
-        assert_eq!(Fields::of(&record.value).account(), expect);
+        assert_eq!(Fields::of(&record).account(), expect);
     }
 
     #[test]
@@ -244,29 +174,8 @@ mod tests {
     fn of_a_key_that_occurs_twice_the_first_counts() {
         let json = r#"{"eventID":"a","eventID":"b","userIdentity":{"type":"Root","type":"IAMUser"},"userIdentity":{}}"#;
         let record = Record::read(json.as_bytes());
-        let fields = Fields::of(&record.value);
+        let fields = Fields::of(&record);
         assert_eq!((fields.event_id, fields.identity.kind), (Some("a"), Some("Root")));
-    }
-
-    fn check_reading(raw: &[u8], expect: Reading, id: Option<&str>) {
-        let record = Record::read(raw);
-        assert_eq!(record.reading, expect, "{}", String::from_utf8_lossy(raw));
-        assert_eq!(Fields::of(&record.value).event_id, id);
-    }
-
-    #[test]
-    fn a_record_is_read_as_well_as_it_allows() {
-        check_reading(br#"{"eventID":"a"}"#, Reading::Strict, Some("a"));
-        check_reading(br#"{"eventID":"a","x":1e400}"#, Reading::Lenient, Some("a"));
-        check_reading(br#"{"eventID":"a","x":"\ud800"}"#, Reading::Lenient, Some("a"));
-        check_reading(b"{\"eventID\":\"a\",\"x\":\"\xff\"}", Reading::Lenient, Some("a"));
-        check_reading(br#"{"eventID":"a"} {}"#, Reading::None, None);
-        check_reading(br#"{"eventID":"a""#, Reading::None, None);
-        check_reading(b"", Reading::None, None);
-        let nested = |levels: usize| format!(r#"{{"x":{}{},"eventID":"a"}}"#, "[".repeat(levels), "]".repeat(levels));
-        check_reading(nested(READ_DEPTH_MAX - 1).as_bytes(), Reading::Strict, Some("a"));
-        check_reading(nested(READ_DEPTH_MAX).as_bytes(), Reading::None, None);
-        check_reading(nested(500_000).as_bytes(), Reading::None, None);
     }
 
     #[test]
@@ -277,7 +186,7 @@ mod tests {
             let json =
                 format!(r#"{{"userIdentity":{{"sessionContext":{{"attributes":{{"mfaAuthenticated":{mfa}}}}}}}}}"#);
             let record = Record::read(json.as_bytes());
-            assert_eq!(Fields::of(&record.value).identity.session_mfa, expect, "{mfa}");
+            assert_eq!(Fields::of(&record).identity.session_mfa, expect, "{mfa}");
         }
     }
 

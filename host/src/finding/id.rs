@@ -15,7 +15,8 @@
 use sha2::{Digest, Sha256};
 
 use super::canonical;
-use super::fields::{Fields, Record};
+use super::fields::Fields;
+use super::original::Record;
 
 /// The id of the finding that `rule` makes of `record`: 32 lower-case hex digits.
 pub(super) fn finding_id(rule: &str, record: &Record<'_>, fields: &Fields<'_>) -> String {
@@ -53,7 +54,7 @@ mod tests {
 
     fn id(rule: &str, raw: &str) -> String {
         let record = Record::read(raw.as_bytes());
-        finding_id(rule, &record, &Fields::of(&record.value))
+        finding_id(rule, &record, &Fields::of(&record))
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | what goes in (`Detection`), what comes out (`Finding`), the limits, and `render` |
+//! | `original.rs` | the record, as well as it can be read |
+//! | `node.rs` | a value of the record, skimmed or parsed |
 //! | `fields.rs` | what a finding takes from a CloudTrail record, whatever shape the record is in |
 //! | `id.rs` | the identity: the same activity and rule always give the same id |
 //! | `canonical.rs` | the digest of a record without an eventID |
@@ -27,25 +29,28 @@ mod evidence;
 mod fields;
 mod id;
 mod json;
+mod node;
+mod original;
 mod scan;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::borrow::Cow;
 
 use sonic_rs::Value;
 
 use crate::batch::Origin;
-use crate::record::Position;
+use crate::record::{Position, Skimmed};
 use crate::rules::Mode;
 use crate::rules::contract::{Rule, Severity};
 
 pub use self::constant::Constants;
 use self::document::Names;
 use self::evidence::Data;
-use self::fields::{Fields, Record};
+use self::fields::Fields;
+use self::original::Record;
 
 /// The version of the OCSF schema that findings follow. 1.6.0 is what AWS Security Hub consumes.
 pub const OCSF_VERSION: &str = "1.6.0";
@@ -90,7 +95,9 @@ pub struct Detection<'a> {
     pub labels: &'a [(String, String)],
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
-    /// The same, parsed, where it is JSON that every reader reads alike, plain for the reader; else the finding reads it.
+    /// The same as it was skimmed; else the finding reads it.
+    pub skimmed: Option<Skimmed<'a>>,
+    /// The tree of what was skimmed, where there is one already.
     pub tree: Option<&'a Value>,
     /// Where the record's message came from.
     pub origin: &'a Origin,
@@ -118,8 +125,11 @@ pub struct Finding {
 /// The id is the first half of a SHA-256 over rule id, eventID and account, so a duplicate, a replay or a retry gives
 /// the same id. `id.rs` says what stands in for an eventID or an account that a record lacks.
 pub fn render(detection: &Detection<'_>, limits: &FindingLimits) -> Finding {
-    let record = detection.tree.map_or_else(|| Record::read(detection.raw), |tree| Record::plain(detection.raw, tree));
-    let fields = Fields::of(&record.value);
+    let record = match detection.skimmed {
+        Some(skimmed) => Record::skimmed(detection.raw, skimmed, detection.tree),
+        None => Record::read(detection.raw),
+    };
+    let fields = Fields::of(&record);
     let id = id::finding_id(&detection.rule.id, &record, &fields);
     let data = Data::of(&record, limits.evidence_bytes_max);
     let title = detection.title.filter(|title| !title.is_empty()).unwrap_or(&detection.rule.title);

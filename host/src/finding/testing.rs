@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::batch::Origin;
 use crate::record::Position;
+use crate::record::testing::each_reading;
 use crate::rules::Mode;
 use crate::rules::contract::{Attack, Rule, Severity};
 
@@ -72,8 +73,8 @@ pub(super) fn rule() -> Rule {
     }
 }
 
-/// Renders with the sample rule, and labels as given.
-pub(super) fn render_with(raw: &[u8], labels: &[(&str, &str)], limits: &FindingLimits) -> Finding {
+/// Renders with the sample rule, and labels as given. However the record was read, the finding is the same.
+pub(crate) fn render_with(raw: &[u8], labels: &[(&str, &str)], limits: &FindingLimits) -> Finding {
     let labels: Vec<_> = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     render_all(raw, &labels, None, limits)
 }
@@ -96,12 +97,20 @@ fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limi
         title,
         labels,
         raw,
+        skimmed: None,
         tree: None,
         origin: &origin,
         position: Position { entry: 5, byte: 678 },
         now_ms: NOW_MS,
     };
-    render(&detection, limits)
+    let finding = render(&detection, limits);
+    each_reading(raw, |record| {
+        let skimmed = Detection { skimmed: record.skimmed(), ..detection };
+        assert_eq!(render(&skimmed, limits), finding);
+        let both = Detection { tree: Some(record.tree()), ..skimmed };
+        assert_eq!(render(&both, limits), finding);
+    });
+    finding
 }
 
 /// The payload, as a reader that is not ours takes it.

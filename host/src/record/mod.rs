@@ -37,9 +37,13 @@ mod stream;
 mod text;
 mod walk;
 
+use std::cell::OnceCell;
+
+use sonic_rs::Value;
+
 pub use limits::ReadLimits;
 pub use reason::{DeadReason, SkipKind};
-pub use skim::{Look, PLAIN_DEPTH_MAX, Skimmed};
+pub use skim::{Look, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle, members};
 pub use stream::{Item, ItemKind, Splitter};
 
 /// What a message holds, one thing at a time.
@@ -60,12 +64,45 @@ pub enum Entry<'a> {
 pub struct Record<'a> {
     /// The record's JSON, exactly, without white space around it.
     pub raw: &'a [u8],
-    /// The same, parsed.
-    pub value: sonic_rs::Value,
-    /// Whether it is known to be JSON that every reader reads alike, with brackets [`PLAIN_DEPTH_MAX`] deep at most.
-    pub plain: bool,
     /// Where it lies.
     pub position: Position,
+    content: Content<'a>,
+}
+
+/// How far a record was read.
+#[derive(Debug)]
+enum Content<'a> {
+    /// It was skimmed: JSON that every reader reads alike, with brackets [`PLAIN_DEPTH_MAX`] deep at most. A tree is made
+    /// when somebody asks for what only the parser can tell.
+    Skimmed(Skimmed<'a>, OnceCell<Value>),
+    Parsed(Value),
+}
+
+impl<'a> Record<'a> {
+    /// The record as a tree, made now unless it was made before.
+    pub fn tree(&self) -> &Value {
+        match &self.content {
+            // What was skimmed is JSON.
+            Content::Skimmed(_, tree) => tree.get_or_init(|| sonic_rs::from_slice(self.raw).unwrap_or_default()),
+            Content::Parsed(tree) => tree,
+        }
+    }
+
+    /// The record as it was skimmed; None where it was not.
+    pub fn skimmed(&self) -> Option<Skimmed<'a>> {
+        match &self.content {
+            Content::Skimmed(skimmed, _) => Some(*skimmed),
+            Content::Parsed(_) => None,
+        }
+    }
+
+    /// The tree, where one was made.
+    pub fn into_tree(self) -> Option<Value> {
+        match self.content {
+            Content::Skimmed(_, tree) => tree.into_inner(),
+            Content::Parsed(tree) => Some(tree),
+        }
+    }
 }
 
 /// A piece that cannot be read.
@@ -91,9 +128,23 @@ pub struct Position {
     pub byte: u64,
 }
 
-/// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone.
+/// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone. It parses every record;
+/// [`Reader`] gives the same in less time.
 pub fn unpack(payload: Option<&[u8]>, limits: &ReadLimits, visit: &mut dyn FnMut(Entry<'_>)) {
-    Reader::new(limits.clone()).unpack(payload, None, visit);
+    walk(payload, limits, None, None, visit);
+}
+
+fn walk(
+    payload: Option<&[u8]>,
+    limits: &ReadLimits,
+    members: Option<&mut skim::Members>,
+    wanted: Option<Wanted<'_>>,
+    visit: &mut dyn FnMut(Entry<'_>),
+) {
+    match payload {
+        None => visit(Entry::Skipped(SkipKind::Tombstone)),
+        Some(message) => walk::Walk::new(message, limits, members, wanted, visit).run(),
+    }
 }
 
 /// Whether the caller may want a record. A wrong yes costs time, a wrong no would lose it.
@@ -114,12 +165,23 @@ impl Reader {
 
     /// As [`unpack`]. A record that `wanted` says no to is visited as [`Entry::Passed`]; it is valid all the same.
     pub fn unpack(&mut self, payload: Option<&[u8]>, wanted: Option<Wanted<'_>>, visit: &mut dyn FnMut(Entry<'_>)) {
-        match payload {
-            None => visit(Entry::Skipped(SkipKind::Tombstone)),
-            Some(message) => {
-                let skim = wanted.map(|wanted| (&mut self.members, wanted));
-                walk::Walk::new(message, &self.limits, skim, visit).run();
-            }
+        walk(payload, &self.limits, Some(&mut self.members), wanted, visit);
+    }
+}
+
+/// What unit tests of other rooms read records with.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Shows an object as it is read in each way that it can be read.
+    pub(crate) fn each_reading(raw: &(impl AsRef<[u8]> + ?Sized), mut check: impl FnMut(&Record<'_>)) {
+        let (raw, position) = (raw.as_ref(), Position::default());
+        if let Ok(tree) = json::parse(raw, PLAIN_DEPTH_MAX) {
+            check(&Record { raw, position, content: Content::Parsed(tree) });
+        }
+        if let Some(skimmed) = skim::Members::default().skim(raw, PLAIN_DEPTH_MAX) {
+            check(&Record { raw, position, content: Content::Skimmed(skimmed, OnceCell::new()) });
         }
     }
 }

@@ -13,7 +13,7 @@ use wide::u8x16;
 
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
 #[derive(Debug, Default)]
-pub(super) struct Members(Vec<(Range<u32>, Range<u32>)>);
+pub(super) struct Members(Vec<MemberAt>);
 
 impl Members {
     /// Finds the members of the JSON object that fills `raw`. None when it is none, when brackets lie deeper than
@@ -27,25 +27,67 @@ impl Members {
     }
 }
 
+/// A member of an object: where its key, without quotes, and its value lie, in bytes from the object's beginning.
+pub type MemberAt = (Range<u32>, Range<u32>);
+
 /// A record that was skimmed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Skimmed<'r> {
     raw: &'r [u8],
-    members: &'r [(Range<u32>, Range<u32>)],
+    members: &'r [MemberAt],
 }
 
-/// What a condition compares a field with.
+/// What lies at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look<'r> {
-    /// Nothing: the path leads to no string, number or bool.
+    /// Nothing: a name is missing, or a step runs into something that is no object.
     Missing,
-    /// The text of a string, `true` or `false`.
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A string.
     Text(&'r str),
+    /// An object or an array.
+    Nested,
     /// Something that only the parser can read: a number, an escape.
     Unsure,
 }
 
+impl<'r> Look<'r> {
+    /// What a value that was skimmed says.
+    pub fn at(value: &'r [u8]) -> Look<'r> {
+        match value {
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
+                std::str::from_utf8(text).map_or(Look::Unsure, Look::Text)
+            }
+            b"true" => Look::Bool(true),
+            b"false" => Look::Bool(false),
+            b"null" => Look::Null,
+            [b'{' | b'[', ..] => Look::Nested,
+            _ => Look::Unsure,
+        }
+    }
+}
+
 impl<'r> Skimmed<'r> {
+    /// The same record once more, from what was kept of it: its bytes and [`Skimmed::places`].
+    pub fn again(raw: &'r [u8], members: &'r [MemberAt]) -> Skimmed<'r> {
+        Skimmed { raw, members }
+    }
+
+    /// Where its members lie, in the order of the text.
+    pub fn places(&self) -> &'r [MemberAt] {
+        self.members
+    }
+
+    /// Its members, names and JSON, in the order of the text.
+    pub fn members(&self) -> impl DoubleEndedIterator<Item = (&'r [u8], &'r [u8])> + use<'r> {
+        let raw = self.raw;
+        let slice = move |range: &Range<u32>| raw.get(range.start as usize..range.end as usize).unwrap_or_default();
+        self.members.iter().map(move |(key, value)| (slice(key), slice(value)))
+    }
+
     /// The JSON of the first member called `name`.
     pub(super) fn member(&self, name: &str) -> Option<&'r [u8]> {
         let slice = |range: &Range<u32>| self.raw.get(range.start as usize..range.end as usize);
@@ -63,18 +105,26 @@ impl<'r> Skimmed<'r> {
                 Err(Subtle) => return Look::Unsure,
             }
         }
-        let text = match value {
-            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => text,
-            b"true" | b"false" => value,
-            [b'{' | b'[' | b'n', ..] => return Look::Missing,
-            _ => return Look::Unsure,
-        };
-        std::str::from_utf8(text).map_or(Look::Unsure, Look::Text)
+        Look::at(value)
     }
 }
 
+/// The members of a value that was skimmed, names and JSON, in the order of the text; none of what is no object.
+pub fn members(value: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Subtle> {
+    let mut found = Vec::new();
+    match value {
+        [b'{', rest @ ..] if rest.trim_ascii() != b"}" => {
+            let slice = |range: Range<usize>| value.get(range).unwrap_or_default();
+            object(value, PLAIN_DEPTH_MAX, |key, member| found.push((slice(key), slice(member)))).ok_or(Subtle)?;
+        }
+        _ => {}
+    }
+    Ok(found)
+}
+
 /// Something that is left to the parser.
-struct Subtle;
+#[derive(Clone, Copy, Debug)]
+pub struct Subtle;
 
 /// The first member called `name` of a value that was skimmed.
 fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {

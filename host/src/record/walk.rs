@@ -1,5 +1,7 @@
 //! The way from a message's bytes to its entries: layers, values, envelopes, records.
 
+use std::cell::OnceCell;
+
 use memchr::memmem;
 use sonic_rs::Value;
 
@@ -13,7 +15,7 @@ use super::skim::Members;
 use super::split::{Input, Split, Step};
 use super::stream::{Splitter, StreamPiece};
 use super::text::{decode_base64, unquote};
-use super::{Dead, Entry, Position, Record, Wanted, json};
+use super::{Content, Dead, Entry, Position, Record, Wanted, json};
 
 /// A layer up to this size is tried as one record before anything else, in bytes. It is in vain for many records in
 /// a row, and then costs the check of the whole layer's UTF-8.
@@ -54,8 +56,10 @@ impl Place {
 /// One message on its way.
 pub(super) struct Walk<'w> {
     limits: &'w ReadLimits,
-    /// For records that nobody wants; None when all are wanted.
-    skim: Option<(&'w mut Members, Wanted<'w>)>,
+    /// For skimming; None parses every record.
+    members: Option<&'w mut Members>,
+    /// Which records are wanted; None when all are.
+    wanted: Option<Wanted<'w>>,
     visit: &'w mut dyn FnMut(Entry<'_>),
     message: &'w [u8],
     /// Where the outermost value that is being read begins in the message.
@@ -69,11 +73,13 @@ impl<'w> Walk<'w> {
     pub(super) fn new(
         message: &'w [u8],
         limits: &'w ReadLimits,
-        skim: Option<(&'w mut Members, Wanted<'w>)>,
+        members: Option<&'w mut Members>,
+        wanted: Option<Wanted<'w>>,
         visit: &'w mut dyn FnMut(Entry<'_>),
     ) -> Walk<'w> {
         let decompressed_left = limits.decompressed_bytes_max;
-        Walk { limits, skim, visit, message, rest: 0, entries: 0, decompressed_left, stopped: false }
+        let (rest, entries, stopped) = (0, 0, false);
+        Walk { limits, members, wanted, visit, message, rest, entries, decompressed_left, stopped }
     }
 
     /// Visits every entry of the message.
@@ -108,10 +114,12 @@ impl<'w> Walk<'w> {
         if raw.len() > self.limits.record_bytes_max {
             return false;
         }
-        let Some(plain) = self.skim(raw, place) else { return true };
+        if self.skim(raw, place) {
+            return true;
+        }
         match json::parse(raw, self.limits.depth_max()) {
             Ok(value) if json::is_record(&value) => {
-                self.record(raw, value, plain, place);
+                self.record(raw, value, place);
                 true
             }
             _ => false,
@@ -237,9 +245,11 @@ impl<'w> Walk<'w> {
         if raw.len() > self.limits.record_bytes_max || envelope::begins_envelope(raw) {
             return self.envelope(raw, place);
         }
-        let Some(plain) = self.skim(raw, place) else { return };
+        if self.skim(raw, place) {
+            return;
+        }
         match json::parse(raw, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(raw, value, plain, place),
+            Ok(value) if json::is_record(&value) => self.record(raw, value, place),
             // An envelope may be deeper than a record.
             Ok(_) => self.envelope(raw, place),
             Err(fault) if fault.reason == DeadReason::NestedTooDeep => self.envelope(raw, place),
@@ -295,7 +305,7 @@ impl<'w> Walk<'w> {
             return self.dead(Fault::new(DeadReason::RecordTooLarge, detail), raw, place.byte);
         }
         match json::parse(raw, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(raw, value, false, place),
+            Ok(value) if json::is_record(&value) => self.record(raw, value, place),
             Ok(_) => self.not_cloudtrail(raw, place),
             Err(fault) if fault.reason == DeadReason::NestedTooDeep => self.dead(fault, raw, place.byte),
             Err(fault) => self.broken(raw, place, fault),
@@ -307,9 +317,11 @@ impl<'w> Walk<'w> {
         if detail.len() > self.limits.record_bytes_max {
             return self.maybe_record(detail, inner);
         }
-        let Some(plain) = self.skim(detail, inner) else { return };
+        if self.skim(detail, inner) {
+            return;
+        }
         match json::parse(detail, self.limits.depth_max()) {
-            Ok(value) if json::is_record(&value) => self.record(detail, value, plain, inner),
+            Ok(value) if json::is_record(&value) => self.record(detail, value, inner),
             Ok(_) if event => self.skip(SkipKind::OtherEvent, place.byte),
             Ok(_) => self.not_cloudtrail(raw, place),
             Err(fault) => self.broken(detail, inner, fault),
@@ -380,22 +392,31 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Visits `raw` and gives None when it is a record that nobody wants; else whether it is plain JSON for certain.
-    fn skim(&mut self, raw: &[u8], place: Place) -> Option<bool> {
-        let Some((members, wanted)) = &mut self.skim else { return Some(false) };
-        let Some(skimmed) = members.skim(raw, self.limits.depth_max()) else { return Some(false) };
-        if !json::is_skimmed_record(&skimmed) || wanted(&skimmed) {
-            return Some(true);
-        }
-        if self.admit(place.byte).is_some() {
-            (self.visit)(Entry::Passed);
-        }
-        None
+    /// Visits `raw` when skimming shows that it is a record.
+    fn skim(&mut self, raw: &[u8], place: Place) -> bool {
+        // Taken while a record is visited, in which nothing is read.
+        let Some(members) = self.members.take() else { return false };
+        let is_record = match members.skim(raw, self.limits.depth_max()) {
+            Some(skimmed) if json::is_skimmed_record(&skimmed) => {
+                if let Some(position) = self.admit(place.byte) {
+                    (self.visit)(match self.wanted {
+                        Some(wanted) if !wanted(&skimmed) => Entry::Passed,
+                        _ => {
+                            Entry::Record(Record { raw, position, content: Content::Skimmed(skimmed, OnceCell::new()) })
+                        }
+                    });
+                }
+                true
+            }
+            _ => false,
+        };
+        self.members = Some(members);
+        is_record
     }
 
-    fn record(&mut self, raw: &[u8], value: Value, plain: bool, place: Place) {
+    fn record(&mut self, raw: &[u8], value: Value, place: Place) {
         if let Some(position) = self.admit(place.byte) {
-            (self.visit)(Entry::Record(Record { raw, value, plain, position }));
+            (self.visit)(Entry::Record(Record { raw, position, content: Content::Parsed(value) }));
         }
     }
 

@@ -1,12 +1,11 @@
 //! One call into a module: the batch that is gathered for it, and the check of what comes back.
 
-use sonic_rs::Value;
-
 use super::contract::{Batch, Hit};
 use super::instance::{Fault, Instance};
 use super::limits::{RuleLimits, cut};
 use super::path::Path;
 use super::project;
+use crate::record::Record;
 
 /// Events gathered for one call, with the caller's own number of each.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ impl Default for Call {
 
 impl Call {
     /// Adds an event that `rules` (ascending) were selected for. `event` is the caller's number for it.
-    pub(super) fn push(&mut self, fields: &[Path], record: &Value, rules: impl Iterator<Item = u32>, event: u32) {
+    pub(super) fn push(&mut self, fields: &[Path], record: &Record<'_>, rules: impl Iterator<Item = u32>, event: u32) {
         let row = u64::from(self.batch.events);
         self.batch.pairs.extend(rules.map(|rule| row | u64::from(rule) << 32));
         project::push_row(&mut self.batch, fields, record);
@@ -145,6 +144,7 @@ fn check_labels(hit: &mut Hit, limits: &RuleLimits) -> Result<(), String> {
 mod tests {
     use super::super::contract::Label;
     use super::*;
+    use crate::record::testing::each_reading;
 
     fn hit(event: u32, rule: u32) -> Hit {
         Hit { event, rule, title: None, labels: Vec::new() }
@@ -192,11 +192,16 @@ mod tests {
     fn an_event_alone_has_its_own_cells_and_rules() {
         let mut call = Call::default();
         let fields = [Path::new("a"), Path::new("b")];
-        call.push(&fields, &sonic_rs::from_str(r#"{"a":"first","b":1}"#).unwrap(), [0].into_iter(), 7);
-        call.push(&fields, &sonic_rs::from_str(r#"{"b":"second"}"#).unwrap(), [1, 3].into_iter(), 9);
-        let alone = call.alone(1);
+        each_reading(r#"{"a":"first","b":1}"#, |record| {
+            call.push(&fields, record, [0].into_iter(), 7);
+        });
         let mut expect = Call::default();
-        expect.push(&fields, &sonic_rs::from_str(r#"{"b":"second"}"#).unwrap(), [1, 3].into_iter(), 9);
+        each_reading(r#"{"b":"second"}"#, |record| {
+            call.push(&fields, record, [1, 3].into_iter(), 9);
+            expect.clear();
+            expect.push(&fields, record, [1, 3].into_iter(), 9);
+        });
+        let alone = call.alone(call.events().len() - 1);
         assert_eq!(alone.batch, expect.batch);
         assert_eq!(alone.events, [9]);
     }

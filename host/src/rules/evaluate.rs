@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sonic_rs::Value;
-
 use super::call::Call;
 use super::contract::Hit;
 use super::engine::Engine;
@@ -13,6 +11,7 @@ use super::module::Module;
 use super::select::Candidate;
 use super::set::{Mode, RuleSet};
 use super::slot::Slot;
+use crate::record::Record;
 
 /// What came of an event and a module.
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl Evaluator {
     pub fn push(
         &mut self,
         set: &RuleSet,
-        record: &Value,
+        record: &Record<'_>,
         event: impl FnOnce() -> u32,
         outcomes: &mut Vec<Outcome>,
         alive: &mut dyn FnMut(),

@@ -2,6 +2,8 @@
 
 use sonic_rs::{JsonContainerTrait, JsonType, JsonValueTrait, Value};
 
+use crate::record::{Look, Record};
+
 /// A path of names joined by dots: `userIdentity.type`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Path(Box<[Box<str>]>);
@@ -22,22 +24,61 @@ impl Path {
         self.0.iter().map(Box::as_ref)
     }
 
-    /// The value at this path. `None` where a name is missing or a step runs into something that is no object: a
+    /// What lies at this path: nothing where a name is missing or a step runs into something that is no object: a
     /// null, a scalar, an array. (CloudTrail has `responseElements: null`, and sometimes a string in its place.)
-    pub(super) fn get<'v>(&self, record: &'v Value) -> Option<&'v Value> {
-        self.0.iter().try_fold(record, |value, name| value.as_object()?.get(name))
+    pub(super) fn look<'v>(&self, record: &'v Record<'_>) -> Found<'v> {
+        match record.skimmed().map(|skimmed| skimmed.look(self.names())) {
+            Some(Look::Missing) => Found::Missing,
+            Some(Look::Null) => Found::Null,
+            Some(Look::Bool(is)) => Found::Bool(is),
+            Some(Look::Text(text)) => Found::Text(text),
+            None | Some(Look::Nested | Look::Unsure) => {
+                let value = self.names().try_fold(record.tree(), |value, name| value.as_object()?.get(&name));
+                value.map_or(Found::Missing, Found::of)
+            }
+        }
     }
 }
 
-/// The text of a scalar as conditions compare it: a string itself, a number's JSON text, `true` or `false`.
-pub(super) fn scalar_text<'v>(value: &'v Value, number: &'v mut String) -> Option<&'v str> {
-    match value.get_type() {
-        JsonType::String => value.as_str(),
-        JsonType::Boolean => Some(if value.is_true() { "true" } else { "false" }),
-        JsonType::Number => {
-            *number = sonic_rs::to_string(value).ok()?;
-            Some(number)
+/// What lies at a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found<'v> {
+    Missing,
+    Null,
+    Bool(bool),
+    Text(&'v str),
+    Number(&'v Value),
+    Object(&'v Value),
+    Array(&'v Value),
+}
+
+impl<'v> Found<'v> {
+    fn of(value: &'v Value) -> Found<'v> {
+        match value.get_type() {
+            JsonType::Null => Found::Null,
+            JsonType::Boolean => Found::Bool(value.is_true()),
+            JsonType::String => Found::Text(value.as_str().unwrap_or_default()),
+            JsonType::Number => Found::Number(value),
+            JsonType::Object => Found::Object(value),
+            JsonType::Array => Found::Array(value),
         }
-        JsonType::Null | JsonType::Object | JsonType::Array => None,
     }
+
+    /// The text of a scalar as conditions compare it: a string itself, a number's JSON text, `true` or `false`.
+    pub(super) fn scalar(self, number: &'v mut String) -> Option<&'v str> {
+        match self {
+            Found::Text(text) => Some(text),
+            Found::Bool(is) => Some(literal(is)),
+            Found::Number(value) => {
+                *number = sonic_rs::to_string(value).ok()?;
+                Some(number)
+            }
+            Found::Missing | Found::Null | Found::Object(_) | Found::Array(_) => None,
+        }
+    }
+}
+
+/// A bool in JSON.
+pub(super) fn literal(is: bool) -> &'static str {
+    if is { "true" } else { "false" }
 }

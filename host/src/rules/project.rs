@@ -1,9 +1,10 @@
 //! Projection: the fields that a module reads, packed into the cells of a batch (`rule.wit`, record `batch`).
 
-use sonic_rs::{JsonType, JsonValueTrait, Value};
+use sonic_rs::Value;
 
 use super::contract::Batch;
-use super::path::Path;
+use super::path::{Found, Path, literal};
+use crate::record::Record;
 
 const KIND_MISSING: u64 = 0;
 const KIND_NULL: u64 = 1;
@@ -18,27 +19,20 @@ const KIND_ARRAY: u64 = 7;
 const LENGTH_MAX: usize = (1 << 28) - 1;
 
 /// Appends one row of cells: `record`'s values at `fields`, in order.
-pub(super) fn push_row(batch: &mut Batch, fields: &[Path], record: &Value) {
+pub(super) fn push_row(batch: &mut Batch, fields: &[Path], record: &Record<'_>) {
     for field in fields {
-        let cell = match field.get(record) {
-            None => KIND_MISSING << 60,
-            Some(value) => push_value(&mut batch.text, value),
+        let cell = match field.look(record) {
+            Found::Missing => KIND_MISSING << 60,
+            Found::Null => KIND_NULL << 60,
+            Found::Bool(is) => push_text(&mut batch.text, if is { KIND_TRUE } else { KIND_FALSE }, literal(is)),
+            Found::Text(text) => push_text(&mut batch.text, KIND_STRING, text),
+            Found::Number(value) => push_json(&mut batch.text, KIND_NUMBER, value),
+            Found::Object(value) => push_json(&mut batch.text, KIND_OBJECT, value),
+            Found::Array(value) => push_json(&mut batch.text, KIND_ARRAY, value),
         };
         batch.cells.push(cell);
     }
     batch.events += 1;
-}
-
-fn push_value(text: &mut String, value: &Value) -> u64 {
-    match value.get_type() {
-        JsonType::Null => KIND_NULL << 60,
-        JsonType::Boolean if value.is_true() => push_text(text, KIND_TRUE, "true"),
-        JsonType::Boolean => push_text(text, KIND_FALSE, "false"),
-        JsonType::String => push_text(text, KIND_STRING, value.as_str().unwrap_or_default()),
-        JsonType::Number => push_json(text, KIND_NUMBER, value),
-        JsonType::Object => push_json(text, KIND_OBJECT, value),
-        JsonType::Array => push_json(text, KIND_ARRAY, value),
-    }
 }
 
 fn push_json(text: &mut String, kind: u64, value: &Value) -> u64 {
@@ -61,14 +55,16 @@ fn push_text(text: &mut String, kind: u64, value: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::testing::each_reading;
 
     fn check(record: &str, field: &str, kind: u64, text: &str) {
-        let record: Value = sonic_rs::from_str(record).unwrap();
-        let mut batch = Batch { events: 0, cells: Vec::new(), pairs: Vec::new(), text: "before".to_owned() };
-        push_row(&mut batch, &[Path::new(field)], &record);
-        let cell = batch.cells[0];
-        let (offset, length) = ((cell & 0xffff_ffff) as usize, (cell >> 32 & 0xfff_ffff) as usize);
-        assert_eq!((cell >> 60, &batch.text[offset..offset + length]), (kind, text), "{field}");
+        each_reading(record, |record| {
+            let mut batch = Batch { events: 0, cells: Vec::new(), pairs: Vec::new(), text: "before".to_owned() };
+            push_row(&mut batch, &[Path::new(field)], record);
+            let cell = batch.cells[0];
+            let (offset, length) = ((cell & 0xffff_ffff) as usize, (cell >> 32 & 0xfff_ffff) as usize);
+            assert_eq!((cell >> 60, &batch.text[offset..offset + length]), (kind, text), "{field} of {record:?}");
+        });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::limits::RuleLimits;
 use super::module::Module;
 use super::refusal::Refusal;
 use super::select::{Candidate, Index};
-use crate::record::{self, Entry, ReadLimits};
+use crate::record::{Entry, Reader, Record};
 
 /// What one example asked for, and what came.
 #[derive(Clone, Debug, Serialize)]
@@ -129,13 +129,13 @@ fn fired(
 }
 
 /// Reads an example as the pipeline would; it must be exactly one record.
-fn read_one(example: &str, mut visit: impl FnMut(&sonic_rs::Value)) -> Result<(), String> {
+fn read_one(example: &str, mut visit: impl FnMut(&Record<'_>)) -> Result<(), String> {
     let (mut records, mut other) = (0, None);
-    record::unpack(Some(example.as_bytes()), &ReadLimits::default(), &mut |entry| match entry {
+    Reader::default().unpack(Some(example.as_bytes()), None, &mut |entry| match entry {
         Entry::Record(record) => {
             records += 1;
             if records == 1 {
-                visit(&record.value);
+                visit(&record);
             }
         }
         // Only where some records are not wanted.

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use sonic_rs::Value;
-
 use super::contract::{Condition, Rule};
-use super::path::{Path, scalar_text};
-use crate::record::{Look, Skimmed};
+use super::path::{Path, literal};
+use crate::record::{Look, Record, Skimmed, Subtle};
 
 /// A rule that may match: its module's number in the rule set, and its own number in the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,12 +69,12 @@ impl Index {
     }
 
     /// Replaces `candidates` with the rules whose conditions all hold, ascending by module, then rule.
-    pub(super) fn select(&self, record: &Value, candidates: &mut Vec<Candidate>) {
+    pub(super) fn select(&self, record: &Record<'_>, candidates: &mut Vec<Candidate>) {
         candidates.clear();
         candidates.extend_from_slice(&self.always);
         for keyed in &self.keyed {
             let mut number = String::new();
-            let Some(text) = keyed.field.get(record).and_then(|value| scalar_text(value, &mut number)) else {
+            let Some(text) = keyed.field.look(record).scalar(&mut number) else {
                 continue;
             };
             let entries = keyed.rules.get(text).map(Vec::as_slice).unwrap_or_default();
@@ -93,32 +91,42 @@ impl Index {
     /// Whether a record that was skimmed may have candidates. Says yes where only its tree can tell.
     pub(super) fn may_select(&self, record: &Skimmed<'_>) -> bool {
         self.selects_all()
-            || self.keyed.iter().any(|keyed| match record.look(keyed.field.names()) {
-                Look::Missing => false,
-                Look::Text(text) => {
+            || self.keyed.iter().any(|keyed| match scalar(record, &keyed.field) {
+                Ok(None) => false,
+                Ok(Some(text)) => {
                     let entries = keyed.rules.get(text).map(Vec::as_slice).unwrap_or_default();
                     entries.iter().any(|entry| entry.may_hold(record))
                 }
-                Look::Unsure => true,
+                Err(Subtle) => true,
             })
     }
 }
 
 impl Entry {
     fn may_hold(&self, record: &Skimmed<'_>) -> bool {
-        self.rest.iter().all(|(field, any_of)| match record.look(field.names()) {
-            Look::Missing => false,
-            Look::Text(text) => any_of.iter().any(|value| **value == *text),
-            Look::Unsure => true,
+        self.rest.iter().all(|(field, any_of)| match scalar(record, field) {
+            Ok(None) => false,
+            Ok(Some(text)) => any_of.iter().any(|value| **value == *text),
+            Err(Subtle) => true,
         })
     }
 
-    fn holds(&self, record: &Value) -> bool {
+    fn holds(&self, record: &Record<'_>) -> bool {
         self.rest.iter().all(|(field, any_of)| {
             let mut number = String::new();
-            let text = field.get(record).and_then(|value| scalar_text(value, &mut number));
+            let text = field.look(record).scalar(&mut number);
             text.is_some_and(|text| any_of.iter().any(|value| **value == *text))
         })
+    }
+}
+
+/// The scalar that a condition compares, as far as a record that was skimmed can tell.
+fn scalar<'r>(record: &Skimmed<'r>, field: &Path) -> Result<Option<&'r str>, Subtle> {
+    match record.look(field.names()) {
+        Look::Missing | Look::Null | Look::Nested => Ok(None),
+        Look::Bool(is) => Ok(Some(literal(is))),
+        Look::Text(text) => Ok(Some(text)),
+        Look::Unsure => Err(Subtle),
     }
 }
 
@@ -132,6 +140,7 @@ mod tests {
 
     use super::super::contract::Severity;
     use super::*;
+    use crate::record::testing::each_reading;
     use crate::record::{Entry, Reader};
 
     fn rule(select: &[(&str, &[&str])]) -> Rule {
@@ -163,10 +172,12 @@ mod tests {
         for (number, rule) in rules.iter().enumerate() {
             index.add(Candidate { module: 0, rule: number as u32 }, rule);
         }
-        let mut candidates = vec![Candidate { module: 9, rule: 9 }];
-        index.select(&sonic_rs::from_str(record).unwrap(), &mut candidates);
-        let found: Vec<u32> = candidates.iter().map(|c| c.rule).collect();
-        assert_eq!(found, expect, "{record}");
+        each_reading(record, |record| {
+            let mut candidates = vec![Candidate { module: 9, rule: 9 }];
+            index.select(record, &mut candidates);
+            let found: Vec<u32> = candidates.iter().map(|c| c.rule).collect();
+            assert_eq!(found, expect, "{record:?}");
+        });
     }
 
     #[test]
@@ -210,7 +221,7 @@ mod tests {
             Reader::default().unpack(Some(record.as_bytes()), Some(&wanted), &mut |entry| {
                 let Entry::Record(record) = entry else { return };
                 let mut candidates = Vec::new();
-                index.select(&record.value, &mut candidates);
+                index.select(&record, &mut candidates);
                 may = Some(!candidates.is_empty());
             });
             assert_eq!(seen.get().unwrap_or(true), expect, "{record}");

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sonic_rs::Value;
-
 use super::call::Call;
 use super::contract::Hit;
 use super::evaluate::Outcome;
@@ -13,6 +11,7 @@ use super::limits::RuleLimits;
 use super::module::Module;
 use super::quarantine::{QUARANTINED, Quarantine};
 use super::set::{Member, Mode};
+use crate::record::Record;
 
 /// A worker's side of one module.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Slot {
     }
 
     /// Adds an event that `rules` (ascending) were selected for.
-    pub(super) fn push(&mut self, record: &Value, rules: impl Iterator<Item = u32>, event: u32) {
+    pub(super) fn push(&mut self, record: &Record<'_>, rules: impl Iterator<Item = u32>, event: u32) {
         self.call.push(&self.module.fields, record, rules, event);
     }
 

@@ -48,8 +48,8 @@ fn outcome(entry: &Entry<'_>) -> String {
     match entry {
         Entry::Record(record) => {
             let again: sonic_rs::Value = super::json::parse(record.raw, 256).expect("raw is the record's JSON");
-            assert_eq!(again, record.value, "value is raw, parsed");
-            let name = |key| record.value.get(key).and_then(|v: &sonic_rs::Value| v.as_str());
+            assert_eq!(again, *record.tree(), "value is raw, parsed");
+            let name = |key| record.tree().get(key).and_then(|v: &sonic_rs::Value| v.as_str());
             name("eventID").or(name("eventName")).unwrap_or("record").to_owned()
         }
         Entry::Passed => unreachable!("all records are wanted"),
