@@ -46,10 +46,11 @@ pub(super) enum Shape<'a> {
 /// Whether an object begins as envelopes do (but `Records`, which `Split` opens), for which parsing the whole as a
 /// record first would be in vain. A hint about what to try first, no more.
 pub(super) fn begins_envelope(object: &[u8]) -> bool {
-    const KEYS: [&[u8]; 18] = [
+    const KEYS: [&[u8]; 19] = [
         b"id",
         b"records",
         b"messageType",
+        b"logEvents",
         b"awslogs",
         b"requestId",
         b"invocationId",
@@ -117,7 +118,7 @@ pub(super) fn shape(object: &[u8]) -> Result<(Shape<'_>, &[u8]), sonic_rs::Error
         let (key, value) = pair?;
         // A slice of the input is never copied; a value that were would only be overlooked.
         if let Cow::Borrowed(raw) = value.as_raw_cow() {
-            members.note(key.as_ref(), raw.as_bytes());
+            members.note(key.as_bytes(), raw.as_bytes());
             let end = (raw.as_ptr() as usize - object.as_ptr() as usize) + raw.len();
             rest = object.get(end..).unwrap_or_default();
         }
@@ -125,33 +126,40 @@ pub(super) fn shape(object: &[u8]) -> Result<(Shape<'_>, &[u8]), sonic_rs::Error
     Ok((members.shape(), rest))
 }
 
+/// The shape of an object that has these members: names without escapes, and JSON.
+pub(super) fn shape_of<'a>(object: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Shape<'a> {
+    let mut members = Members::default();
+    object.for_each(|(name, raw)| members.note(name, raw));
+    members.shape()
+}
+
 impl<'a> Members<'a> {
-    fn note(&mut self, key: &str, raw: &'a [u8]) {
+    fn note(&mut self, key: &[u8], raw: &'a [u8]) {
         let is_string = raw.starts_with(b"\"");
         let member = match key {
-            "Records" | "records" | "logEvents" | "Messages" if raw.starts_with(b"[") => {
+            b"Records" | b"records" | b"logEvents" | b"Messages" if raw.starts_with(b"[") => {
                 self.lists.push(raw);
                 return;
             }
-            "kinesis" | "Sns" | "awslogs" if raw.starts_with(b"{") => &mut self.inner,
-            "detail" if raw.starts_with(b"{") => &mut self.detail,
-            "detail-type" => &mut self.detail_type,
-            "messageType" => &mut self.message_type,
-            "eventSource" => &mut self.event_source,
-            "Event" => &mut self.test_event,
-            "s3Bucket" => &mut self.bucket,
-            "s3ObjectKey" => &mut self.object_key,
-            "digestStartTime" => &mut self.digest,
-            "Type" => &mut self.kind,
-            "data" | "rawData" if is_string => &mut self.base64,
-            "recordId" => &mut self.record_id,
-            "result" => &mut self.result,
-            "Message" | "body" | "Body" if is_string => &mut self.text,
-            "message" if is_string => &mut self.log_text,
-            "id" => &mut self.id,
-            "timestamp" => &mut self.timestamp,
+            b"kinesis" | b"Sns" | b"awslogs" if raw.starts_with(b"{") => &mut self.inner,
+            b"detail" if raw.starts_with(b"{") => &mut self.detail,
+            b"detail-type" => &mut self.detail_type,
+            b"messageType" => &mut self.message_type,
+            b"eventSource" => &mut self.event_source,
+            b"Event" => &mut self.test_event,
+            b"s3Bucket" => &mut self.bucket,
+            b"s3ObjectKey" => &mut self.object_key,
+            b"digestStartTime" => &mut self.digest,
+            b"Type" => &mut self.kind,
+            b"data" | b"rawData" if is_string => &mut self.base64,
+            b"recordId" => &mut self.record_id,
+            b"result" => &mut self.result,
+            b"Message" | b"body" | b"Body" if is_string => &mut self.text,
+            b"message" if is_string => &mut self.log_text,
+            b"id" => &mut self.id,
+            b"timestamp" => &mut self.timestamp,
             _ => {
-                self.record |= RECORD_MARKS.contains(&key);
+                self.record |= RECORD_MARKS.iter().any(|mark| mark.as_bytes() == key);
                 return;
             }
         };

@@ -16,6 +16,28 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 /// The largest window of deflate, as a power of two.
 const WINDOW_BITS: u8 = 15;
 
+/// A stream of up to this size is decompressed at once, in bytes.
+const WHOLE_BYTES_MAX: u64 = RATIO_FREE_BYTES;
+
+/// What a stream of one member decompresses to, into `out`, which grows and is never cleared. None when it is no such stream,
+/// or decompresses to more than `max` bytes, or to much: then `Gunzip` reads it, and finds the words for what is wrong.
+pub(super) fn whole<'o>(bytes: &[u8], max: u64, out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
+    // The last four bytes say how much comes out (RFC 1952, section 2.3.1), which is held against what does.
+    let size = u32::from_le_bytes(*bytes.last_chunk()?);
+    if u64::from(size) > max.min(WHOLE_BYTES_MAX) {
+        return None;
+    }
+    let size = size as usize;
+    if out.len() < size {
+        out.resize(size, 0);
+    }
+    let out = out.get_mut(..size)?;
+    let mut member = Decompress::new_gzip(WINDOW_BITS);
+    let status = member.decompress(bytes, out, FlushDecompress::Finish);
+    let ended = matches!(status, Ok(Status::StreamEnd)) && member.total_in() == bytes.len() as u64;
+    (ended && member.total_out() == size as u64).then_some(out)
+}
+
 /// Why no more can be read.
 #[derive(Debug)]
 pub(super) enum Stop {

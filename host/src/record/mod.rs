@@ -6,6 +6,8 @@
 //! | file          | step                                                                                         |
 //! |---------------|----------------------------------------------------------------------------------------------|
 //! | `walk.rs`     | a lone record at once (the hot path); else layer by layer, value by value                    |
+//! | `place.rs`    | where bytes lie on that way                                                                  |
+//! | `guess.rs`    | where a record ends, guessed                                                                 |
 //! | `split.rs`    | a layer's text apart into values: in a row, one a line, in an array, in `{"Records":[`       |
 //! | `piece.rs`    | what that gives: values, and broken pieces with the reason                                   |
 //! | `scan.rs`     | where one value ends, or where it breaks                                                     |
@@ -16,6 +18,8 @@
 //! | `text.rs`     | JSON strings and base64 that hold a layer                                                    |
 //! | `json.rs`     | parsing; what a record is                                                                    |
 //! | `skim.rs`     | the same without making a tree, for records that nobody wants                                |
+//! | `sheaf.rs`    | the same of an envelope with all that lies in its lists                                      |
+//! | `block.rs`    | text, 64 bytes at a time, for skimming and for `text.rs`                                     |
 //! | `limits.rs`   | what is accepted at most                                                                     |
 //! | `reason.rs`   | what an entry can be that is no record                                                       |
 //!
@@ -23,14 +27,18 @@
 //! broken record takes none of its neighbours along. Time is linear in the bytes of each layer, and recursion is
 //! bounded by the limits.
 
+mod block;
 mod envelope;
+mod guess;
 mod gzip;
 mod json;
 mod limits;
 mod piece;
+mod place;
 mod reason;
 mod resync;
 mod scan;
+mod sheaf;
 mod skim;
 mod split;
 mod stream;
@@ -128,22 +136,15 @@ pub struct Position {
     pub byte: u64,
 }
 
-/// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone. It parses every record;
-/// [`Reader`] gives the same in less time.
+/// Visits the entries of one message, in order; at least one. `payload` is None for a tombstone. It takes every step by
+/// itself; [`Reader`] gives the same in less time.
 pub fn unpack(payload: Option<&[u8]>, limits: &ReadLimits, visit: &mut dyn FnMut(Entry<'_>)) {
-    walk(payload, limits, None, None, visit);
-}
-
-fn walk(
-    payload: Option<&[u8]>,
-    limits: &ReadLimits,
-    members: Option<&mut skim::Members>,
-    wanted: Option<Wanted<'_>>,
-    visit: &mut dyn FnMut(Entry<'_>),
-) {
     match payload {
         None => visit(Entry::Skipped(SkipKind::Tombstone)),
-        Some(message) => walk::Walk::new(message, limits, members, wanted, visit).run(),
+        Some(message) => {
+            let mut scratch = walk::Scratch::default();
+            walk::Walk::new(message, limits, &mut scratch, None, visit).step_by_step().run();
+        }
     }
 }
 
@@ -154,18 +155,21 @@ pub type Wanted<'w> = &'w dyn Fn(&Skimmed<'_>) -> bool;
 #[derive(Debug, Default)]
 pub struct Reader {
     limits: ReadLimits,
-    members: skim::Members,
+    scratch: walk::Scratch,
 }
 
 impl Reader {
     /// A reader with these limits.
     pub fn new(limits: ReadLimits) -> Reader {
-        Reader { limits, members: skim::Members::default() }
+        Reader { limits, scratch: walk::Scratch::default() }
     }
 
     /// As [`unpack`]. A record that `wanted` says no to is visited as [`Entry::Passed`]; it is valid all the same.
     pub fn unpack(&mut self, payload: Option<&[u8]>, wanted: Option<Wanted<'_>>, visit: &mut dyn FnMut(Entry<'_>)) {
-        walk(payload, &self.limits, Some(&mut self.members), wanted, visit);
+        match payload {
+            None => visit(Entry::Skipped(SkipKind::Tombstone)),
+            Some(message) => walk::Walk::new(message, &self.limits, &mut self.scratch, wanted, visit).run(),
+        }
     }
 }
 

@@ -397,3 +397,11 @@ fn mark(bytes: &[u8]) -> Option<usize> {
     let at = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
     Some(words.len() * 8 + at)
 }
+
+/// Bytes without the white space around them.
+pub(super) fn trimmed(bytes: &[u8]) -> &[u8] {
+    let lead = bytes.iter().take_while(|byte| is_space(**byte)).count();
+    let rest = bytes.get(lead..).unwrap_or_default();
+    let tail = rest.iter().rev().take_while(|byte| is_space(**byte)).count();
+    rest.get(..rest.len() - tail).unwrap_or_default()
+}

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use wide::u8x16;
 
+use super::block::{self, BLOCK};
+
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
 #[derive(Debug, Default)]
 pub(super) struct Members(Vec<MemberAt>);
@@ -22,7 +24,7 @@ impl Members {
         self.0.clear();
         u32::try_from(raw.len()).ok()?;
         let short = |range: Range<usize>| range.start as u32..range.end as u32;
-        object(raw, depth_max, |key, value| self.0.push((short(key), short(value))))?;
+        object::<false>(raw, depth_max, |_, key, value| self.0.push((short(key), short(value))))?;
         Some(Skimmed { raw, members: &self.0 })
     }
 }
@@ -115,7 +117,8 @@ pub fn members(value: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Subtle> {
     match value {
         [b'{', rest @ ..] if rest.trim_ascii() != b"}" => {
             let slice = |range: Range<usize>| value.get(range).unwrap_or_default();
-            object(value, PLAIN_DEPTH_MAX, |key, member| found.push((slice(key), slice(member)))).ok_or(Subtle)?;
+            object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| found.push((slice(key), slice(member))))
+                .ok_or(Subtle)?;
         }
         _ => {}
     }
@@ -132,7 +135,7 @@ fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
         return Ok(None);
     }
     let mut found = None;
-    let seen = object(value, PLAIN_DEPTH_MAX, |key, member| {
+    let seen = object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| {
         if found.is_none() && value.get(key) == Some(name.as_bytes()) {
             found = value.get(member);
         }
@@ -143,15 +146,34 @@ fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
 /// Brackets that may lie within each other in what is plain, in levels: a bit each.
 pub const PLAIN_DEPTH_MAX: usize = 64;
 
+/// What skimming has found, by what lies around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A member at the top.
+    Member,
+    /// An object in a list at the top, without a key.
+    Element,
+    /// A member of such an object.
+    Inner,
+}
+
 /// Visits the members of the object that fills `raw`, which has some: the key without its quotes, and the value. None when
-/// that is not what it is, or when only the parser can tell; then some members may have been visited.
-fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Range<usize>)) -> Option<()> {
+/// that is not what it is, or when only the parser can tell; then some members may have been visited. `LISTS`: visits the
+/// objects in lists at the top too, each after its members and before the list.
+pub(super) fn object<const LISTS: bool>(
+    raw: &[u8],
+    depth_max: usize,
+    mut found: impl FnMut(Found, Range<usize>, Range<usize>),
+) -> Option<()> {
     let mut strings = Strings::new(raw);
     let depth_max = depth_max.min(PLAIN_DEPTH_MAX);
     // The brackets around: 1 for an object, the innermost in the lowest bit.
     let (mut around, mut depth) = (0u64, 0usize);
     // The member at the top that is being read.
     let (mut name, mut value) = (0..0, 0);
+    // The object in a list, and the member in it; no value begins at 0.
+    let (mut element, mut inner_name, mut inner_value) = (0, 0..0, 0);
+    let in_element = |depth: usize, around: u64| LISTS && depth == 3 && around & 0b111 == 0b101;
     if raw.first() != Some(&b'{') {
         return None;
     }
@@ -162,6 +184,8 @@ fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Ran
             let begin = colon(raw, end)?;
             if depth == 1 {
                 (name, value) = (strings.plain(at + 1..end - 1)?, begin);
+            } else if in_element(depth, around) {
+                (inner_name, inner_value) = (strings.plain(at + 1..end - 1)?, begin);
             }
             at = begin;
         }
@@ -173,6 +197,9 @@ fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Ran
                 around = around << 1 | u64::from(is_key);
                 if depth > depth_max {
                     return None;
+                }
+                if LISTS && depth == 3 {
+                    (element, inner_value) = (at, 0);
                 }
                 at = spaces(raw, at + 1);
                 match *raw.get(at)? {
@@ -190,7 +217,9 @@ fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Ran
             match (*raw.get(at)?, around & 1) {
                 (b',', object) => {
                     if depth == 1 {
-                        member(name.clone(), value..end);
+                        found(Found::Member, name.clone(), value..end);
+                    } else if in_element(depth, around) {
+                        found(Found::Inner, inner_name.clone(), inner_value..end);
                     }
                     is_key = object == 1;
                     at = spaces(raw, at + 1);
@@ -198,8 +227,14 @@ fn object(raw: &[u8], depth_max: usize, mut member: impl FnMut(Range<usize>, Ran
                 }
                 (b'}', 1) | (b']', 0) => {
                     if depth == 1 {
-                        member(name.clone(), value..end);
+                        found(Found::Member, name.clone(), value..end);
                         return (spaces(raw, at + 1) == raw.len() && strings.valid()).then_some(());
+                    }
+                    if in_element(depth, around) {
+                        if inner_value > 0 {
+                            found(Found::Inner, inner_name.clone(), inner_value..end);
+                        }
+                        found(Found::Element, 0..0, element..at + 1);
                     }
                     around >>= 1;
                     depth -= 1;
@@ -253,9 +288,6 @@ fn scalar(raw: &[u8], at: usize) -> Option<usize> {
     Some(at + end)
 }
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
-
 /// The strings of a text, from the first to the last.
 struct Strings<'r> {
     raw: &'r [u8],
@@ -265,8 +297,10 @@ struct Strings<'r> {
     quotes: u64,
     /// Whether a control character is in this block, or was in one since a string began.
     control: bool,
-    /// The end of the last escape.
-    escaped: usize,
+    /// The end of the last block with a backslash.
+    slashed: usize,
+    /// 1 when the first byte of the next block is escaped.
+    escaping: u64,
     /// Whether every escape is one that every reader understands alike.
     escapes_good: bool,
     /// All bytes joined: whether any is not ASCII.
@@ -275,7 +309,8 @@ struct Strings<'r> {
 
 impl<'r> Strings<'r> {
     fn new(raw: &'r [u8]) -> Strings<'r> {
-        Strings { raw, next: 0, quotes: 0, control: false, escaped: 0, escapes_good: true, joined: u8x16::default() }
+        let joined = u8x16::default();
+        Strings { raw, next: 0, quotes: 0, control: false, slashed: 0, escaping: 0, escapes_good: true, joined }
     }
 
     /// The end of the string that begins at `at`; None when none does.
@@ -295,7 +330,7 @@ impl<'r> Strings<'r> {
     /// `range`, when no escape is in it.
     #[inline]
     fn plain(&self, range: Range<usize>) -> Option<Range<usize>> {
-        let escaped = self.escaped > range.start && self.raw.get(range.clone())?.contains(&b'\\');
+        let escaped = self.slashed > range.start && self.raw.get(range.clone())?.contains(&b'\\');
         (!escaped).then_some(range)
     }
 
@@ -318,58 +353,35 @@ impl<'r> Strings<'r> {
 
     #[inline(never)]
     fn block(&mut self) {
-        let mut padded = [b' '; BLOCK];
-        let block: &[u8; BLOCK] = match self.raw.get(self.next..).and_then(|rest| rest.first_chunk()) {
-            Some(block) => block,
-            None => {
-                let rest = self.raw.get(self.next..).unwrap_or_default();
-                padded[..rest.len()].copy_from_slice(rest);
-                &padded
-            }
-        };
-        let (parts, _) = block.as_chunks::<16>();
-        let (mut quotes, mut slashes) = (0u64, u8x16::default());
-        let mut control = u8x16::default();
-        for (number, part) in parts.iter().enumerate() {
-            let part = u8x16::new(*part);
-            quotes |= u64::from(part.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * number);
-            slashes |= part.simd_eq(u8x16::splat(b'\\'));
-            control |= part.min(u8x16::splat(0x1f)).simd_eq(part);
-            self.joined |= part;
-        }
-        self.control |= control.to_bitmask() != 0;
-        let start = self.next;
+        let mut padded = [0; BLOCK];
+        let block = block::load(self.raw, self.next, &mut padded);
+        let marks = block::marks(block);
+        self.quotes = marks.quotes;
+        self.control |= marks.control;
+        self.joined |= marks.joined;
         self.next += BLOCK;
         // An escape may reach over from the block before.
-        self.quotes = quotes & !0 << self.escaped.saturating_sub(start).min(BLOCK - 1);
-        if slashes.to_bitmask() != 0 {
-            self.escapes(start);
+        if marks.slashes || self.escaping != 0 {
+            self.escapes(block);
         }
     }
 
-    /// Takes the escaped quotes out of the block at `start`. That every other escape is good is checked on the way.
-    #[cold]
-    fn escapes(&mut self, start: usize) {
-        let mut at = self.escaped.max(start);
-        let end = self.next.min(self.raw.len());
-        while let Some(found) = self.raw.get(at..end).and_then(|rest| memchr::memchr(b'\\', rest)) {
-            at += found;
-            let length = match self.raw.get(at + 1) {
-                Some(b'"') => {
-                    if let Some(bit) = (at + 1).checked_sub(start).filter(|bit| *bit < BLOCK) {
-                        self.quotes &= !(1 << bit);
-                    }
-                    2
-                }
-                Some(b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                Some(b'u') if self.raw.get(at + 2..at + 6).is_some_and(plain_unit) => 6,
-                _ => {
-                    self.escapes_good = false;
-                    2
-                }
+    /// Takes the escaped quotes out of `block`, the last one. That every other escape is good is checked on the way.
+    #[inline(never)]
+    fn escapes(&mut self, block: &[u8; BLOCK]) {
+        let slashes = block::slashes(block);
+        let after = block::escaped(slashes, &mut self.escaping);
+        let mut others = after & !self.quotes & !slashes;
+        self.quotes &= !after;
+        self.slashed = self.next;
+        while others != 0 {
+            let at = self.next - BLOCK + others.trailing_zeros() as usize;
+            others &= others - 1;
+            self.escapes_good &= match self.raw.get(at) {
+                Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
+                Some(b'u') => self.raw.get(at + 1..at + 5).is_some_and(plain_unit),
+                _ => false,
             };
-            at += length;
-            self.escaped = at;
         }
     }
 

@@ -1,10 +1,14 @@
 //! Text within JSON strings: unescaping, and base64.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use wide::u8x16;
+
+use super::block::{self, BLOCK};
 
 /// Padding is taken or left, as writers do.
 const CONFIG: GeneralPurposeConfig =
@@ -14,6 +18,10 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG
 
 /// Decodes base64 in either alphabet, with or without padding and line breaks (RFC 4648).
 pub(super) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
+    // What senders write; the rest is looked at more closely.
+    if let Ok(bytes) = STANDARD.decode(text) {
+        return Ok(bytes);
+    }
     let text = if text.iter().any(u8::is_ascii_whitespace) {
         Cow::Owned(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect())
     } else {
@@ -43,9 +51,8 @@ pub(super) fn begins_base64(text: &[u8]) -> bool {
 /// JSON string. Lone surrogates become U+FFFD.
 pub(super) fn unquote(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let plain = !inner.iter().any(|byte| matches!(byte, b'\\' | b'"') || *byte < 0x20);
-    if plain {
-        return std::str::from_utf8(inner).is_ok().then_some(Cow::Borrowed(inner));
+    if let Some(text) = unescape(inner) {
+        return Some(text);
     }
     let text: String = match sonic_rs::from_slice(raw) {
         Ok(text) => text,
@@ -58,4 +65,86 @@ pub(super) fn unquote(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
     };
     Some(Cow::Owned(text.into_bytes()))
+}
+
+/// A run between two escapes is copied as a whole when it is no longer, in bytes: of a record in a log event nearly all.
+const RUN: usize = 32;
+
+/// The text of a JSON string without its quotes. None when it is none, or has one half of a surrogate pair: the parser tells
+/// them apart.
+pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut out = Vec::new();
+    let (mut from, mut to) = (0, 0);
+    let (mut escaping, mut joined) = (0, u8x16::default());
+    let mut padded = [0; BLOCK];
+    for start in (0..inner.len()).step_by(BLOCK) {
+        let block = block::load(inner, start, &mut padded);
+        let marks = block::marks(block);
+        joined |= marks.joined;
+        let slashes = if marks.slashes { block::slashes(block) } else { 0 };
+        let escaped = block::escaped(slashes, &mut escaping);
+        if marks.control || marks.quotes & !escaped != 0 {
+            return None;
+        }
+        let mut begins = slashes & !escaped;
+        if begins != 0 && out.is_empty() {
+            out.resize(inner.len() + RUN, 0);
+        }
+        while begins != 0 {
+            let at = start + begins.trailing_zeros() as usize;
+            begins &= begins - 1;
+            copy(inner, from..at, &mut out, &mut to);
+            let byte = match inner.get(at + 1)? {
+                // It stands for itself, and begins the next run.
+                b'"' | b'\\' | b'/' => {
+                    from = at + 1;
+                    continue;
+                }
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'b' => 8,
+                b'f' => 12,
+                b'u' => {
+                    let character = character(inner.get(at + 2..at + 6)?)?;
+                    to += character.encode_utf8(out.get_mut(to..)?).len();
+                    from = at + 6;
+                    continue;
+                }
+                _ => return None,
+            };
+            *out.get_mut(to)? = byte;
+            (from, to) = (at + 2, to + 1);
+        }
+    }
+    if joined.to_bitmask() != 0 {
+        std::str::from_utf8(inner).ok()?;
+    }
+    if out.is_empty() {
+        return Some(Cow::Borrowed(inner));
+    }
+    copy(inner, from..inner.len(), &mut out, &mut to);
+    out.truncate(to);
+    Some(Cow::Owned(out))
+}
+
+/// Copies a run of `inner` to `to`, which it moves on. What comes after it is written over.
+#[inline(always)]
+fn copy(inner: &[u8], run: Range<usize>, out: &mut [u8], to: &mut usize) {
+    let out = out.get_mut(*to..).unwrap_or_default();
+    *to += run.len();
+    match (inner.get(run.start..).and_then(|rest| rest.first_chunk::<RUN>()), out.first_chunk_mut::<RUN>()) {
+        (Some(whole), Some(out)) if run.len() <= RUN => *out = *whole,
+        _ => {
+            if let (Some(run), Some(out)) = (inner.get(run.clone()), out.get_mut(..run.len())) {
+                out.copy_from_slice(run);
+            }
+        }
+    }
+}
+
+/// The character with this number of four digits; None for a half of one.
+fn character(digits: &[u8]) -> Option<char> {
+    let digits = digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?));
+    char::from_u32(digits?)
 }

@@ -2,15 +2,17 @@
 
 use std::cell::OnceCell;
 
-use memchr::memmem;
 use sonic_rs::Value;
 
 use super::envelope::{self, Shape};
-use super::gzip::MAGIC;
+use super::guess::{Guess, RECORD_START};
+use super::gzip::{self, MAGIC};
 use super::limits::{DEPTH_PARSED_MAX, ReadLimits};
 use super::piece::{PieceKind, is_punctuation};
+use super::place::Place;
 use super::reason::{DeadReason, Fault, SkipKind};
-use super::scan::{Scan, Verdict, is_space};
+use super::scan::{Scan, Verdict, trimmed};
+use super::sheaf::Sheaf;
 use super::skim::Members;
 use super::split::{Input, Split, Step};
 use super::stream::{Splitter, StreamPiece};
@@ -21,45 +23,24 @@ use super::{Content, Dead, Entry, Position, Record, Wanted, json};
 /// a row, and then costs the check of the whole layer's UTF-8.
 const LONE_BYTES_MAX: usize = 32 << 10;
 
-/// What AWS begins a record with.
-const RECORD_START: &[u8] = b"{\"eventVersion\"";
-
-/// Where bytes lie.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Offset in the innermost decoded layer.
-    byte: u64,
-    /// Layers around.
-    nesting: u32,
-    /// Whether the bytes were found within a value that does not parse: then they are not searched again.
-    rescued: bool,
-}
-
-impl Place {
-    /// The place of `inner`, a part of `outer`, which lies here.
-    fn of(self, inner: &[u8], outer: &[u8]) -> Place {
-        let by = (inner.as_ptr() as usize).saturating_sub(outer.as_ptr() as usize);
-        Place { byte: self.byte + by as u64, ..self }
-    }
-
-    /// One layer further in, the bytes not decoded.
-    fn inside(self) -> Place {
-        Place { nesting: self.nesting + 1, ..self }
-    }
-
-    /// The start of a layer that was decoded from here.
-    fn decoded(self) -> Place {
-        Place { byte: 0, nesting: self.nesting + 1, rescued: false }
-    }
+/// Buffers that are used from message to message.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    members: Members,
+    /// One for each envelope that is around another.
+    sheaves: Vec<Sheaf>,
+    /// One for each gzip layer that is around another.
+    layers: Vec<Vec<u8>>,
 }
 
 /// One message on its way.
 pub(super) struct Walk<'w> {
     limits: &'w ReadLimits,
-    /// For skimming; None parses every record.
-    members: Option<&'w mut Members>,
+    scratch: &'w mut Scratch,
     /// Which records are wanted; None when all are.
     wanted: Option<Wanted<'w>>,
+    /// Whether envelopes and records are skimmed.
+    skims: bool,
     visit: &'w mut dyn FnMut(Entry<'_>),
     message: &'w [u8],
     /// Where the outermost value that is being read begins in the message.
@@ -73,13 +54,18 @@ impl<'w> Walk<'w> {
     pub(super) fn new(
         message: &'w [u8],
         limits: &'w ReadLimits,
-        members: Option<&'w mut Members>,
+        scratch: &'w mut Scratch,
         wanted: Option<Wanted<'w>>,
         visit: &'w mut dyn FnMut(Entry<'_>),
     ) -> Walk<'w> {
         let decompressed_left = limits.decompressed_bytes_max;
         let (rest, entries, stopped) = (0, 0, false);
-        Walk { limits, members, wanted, visit, message, rest, entries, decompressed_left, stopped }
+        Walk { limits, scratch, wanted, skims: true, visit, message, rest, entries, decompressed_left, stopped }
+    }
+
+    /// The same, every record parsed, and every envelope taken apart step by step.
+    pub(super) fn step_by_step(self) -> Walk<'w> {
+        Walk { skims: false, ..self }
     }
 
     /// Visits every entry of the message.
@@ -89,15 +75,19 @@ impl<'w> Walk<'w> {
             let detail = format!("{} bytes, more than message_bytes_max", message.len());
             return self.dead(Fault::new(DeadReason::MessageTooLarge, detail), message, 0);
         }
-        self.layer(message, Place { byte: 0, nesting: 0, rescued: false });
+        self.layer(message, Place::default());
     }
 
     /// Visits `raw` when it is one record or envelope and nothing else.
     fn lone(&mut self, raw: &[u8], place: Place) -> bool {
+        let small = raw.len() <= LONE_BYTES_MAX;
         if raw.starts_with(RECORD_START) || !envelope::begins_envelope(raw) {
-            return self.lone_record(raw, place);
+            return small && self.lone_record(raw, place);
         }
-        if !json::depth_within(raw, DEPTH_PARSED_MAX) {
+        if self.sheaf(raw, place) {
+            return true;
+        }
+        if !small || !json::depth_within(raw, DEPTH_PARSED_MAX) {
             return false;
         }
         match envelope::shape(raw) {
@@ -134,7 +124,7 @@ impl<'w> Walk<'w> {
         let before = self.entries;
         // The hot path: one record, alone.
         let value = trimmed(bytes);
-        if value.len() <= LONE_BYTES_MAX && value.first() == Some(&b'{') && self.lone(value, place.of(value, bytes)) {
+        if value.first() == Some(&b'{') && self.lone(value, place.of(value, bytes)) {
             return;
         }
         if bytes.starts_with(&MAGIC) {
@@ -191,6 +181,14 @@ impl<'w> Walk<'w> {
         if self.too_deep(bytes, Place { byte: place.byte, ..inside }) {
             return;
         }
+        let mut whole = self.scratch.layers.pop().unwrap_or_default();
+        let max = self.decompressed_left.min(self.limits.message_bytes_max as u64);
+        if let Some(text) = gzip::whole(bytes, max, &mut whole) {
+            self.decompressed_left -= text.len() as u64;
+            self.layer(text, inside);
+            return self.scratch.layers.push(whole);
+        }
+        self.scratch.layers.push(whole);
         // Records compress by about ten: mostly, one chunk holds what comes out.
         let chunk_bytes = bytes.len().saturating_mul(12) + 1024;
         let mut stream = Splitter::with_chunks(bytes, self.limits.clone(), chunk_bytes);
@@ -258,6 +256,9 @@ impl<'w> Walk<'w> {
     }
 
     fn envelope(&mut self, raw: &[u8], place: Place) {
+        if self.sheaf(raw, place) {
+            return;
+        }
         // The lazy parser recurses too.
         if !json::depth_within(raw, DEPTH_PARSED_MAX) {
             let detail = format!("more than {DEPTH_PARSED_MAX} levels of brackets");
@@ -295,6 +296,45 @@ impl<'w> Walk<'w> {
                 None => self.not_text(text, place.of(text, raw)),
             },
             Shape::Text(text) => self.text(text, place.of(text, raw)),
+        }
+    }
+
+    /// Visits `raw` when it is one envelope that can be skimmed.
+    fn sheaf(&mut self, raw: &[u8], place: Place) -> bool {
+        if !self.skims {
+            return false;
+        }
+        let mut sheaf = self.scratch.sheaves.pop().unwrap_or_default();
+        let skimmed = sheaf.skim(raw);
+        if skimmed {
+            match sheaf.shape(raw) {
+                Shape::Lists(lists) => lists.into_iter().for_each(|list| self.list(&sheaf, list, raw, place)),
+                shape => self.shape(shape, raw, place),
+            }
+        }
+        self.scratch.sheaves.push(sheaf);
+        skimmed
+    }
+
+    /// A list of an envelope that was skimmed: `layer` without splitting.
+    fn list(&mut self, sheaf: &Sheaf, list: &[u8], raw: &[u8], place: Place) {
+        let inside = place.of(list, raw).inside();
+        let Some(elements) = sheaf.elements(raw, list) else {
+            return self.layer(list, inside);
+        };
+        if self.too_deep(list, inside) {
+            return;
+        }
+        for (element, shape) in elements {
+            if self.stopped {
+                return;
+            }
+            let place = inside.of(element, list);
+            match shape {
+                // It has no name of a record and no list: to look for these again would be in vain.
+                Shape::Text(_) | Shape::Base64(_) => self.shape(shape, element, place),
+                _ => self.value(element, place),
+            }
         }
     }
 
@@ -394,8 +434,10 @@ impl<'w> Walk<'w> {
 
     /// Visits `raw` when skimming shows that it is a record.
     fn skim(&mut self, raw: &[u8], place: Place) -> bool {
-        // Taken while a record is visited, in which nothing is read.
-        let Some(members) = self.members.take() else { return false };
+        if !self.skims {
+            return false;
+        }
+        let mut members = std::mem::take(&mut self.scratch.members);
         let is_record = match members.skim(raw, self.limits.depth_max()) {
             Some(skimmed) if json::is_skimmed_record(&skimmed) => {
                 if let Some(position) = self.admit(place.byte) {
@@ -410,7 +452,7 @@ impl<'w> Walk<'w> {
             }
             _ => false,
         };
-        self.members = Some(members);
+        self.scratch.members = members;
         is_record
     }
 
@@ -452,43 +494,5 @@ impl<'w> Walk<'w> {
         let position = Position { entry, byte: self.rest as u64 };
         (self.visit)(Entry::Dead(Dead { reason: fault.reason, detail: fault.detail, raw, position }));
         None
-    }
-}
-
-fn trimmed(bytes: &[u8]) -> &[u8] {
-    let lead = bytes.iter().take_while(|byte| is_space(**byte)).count();
-    let rest = bytes.get(lead..).unwrap_or_default();
-    let tail = rest.iter().rev().take_while(|byte| is_space(**byte)).count();
-    rest.get(..rest.len() - tail).unwrap_or_default()
-}
-
-/// Guesses where a record ends: before the next `{"eventVersion"`. The parser proves it, which saves the scan; where
-/// records begin otherwise, nothing is guessed. Each guess is tried once, so bytes are looked at twice at most.
-struct Guess<'b> {
-    bytes: &'b [u8],
-    finder: memmem::Finder<'static>,
-    /// The next place where a record seems to begin; the end once there is none.
-    next: usize,
-}
-
-impl<'b> Guess<'b> {
-    fn new(bytes: &'b [u8]) -> Guess<'b> {
-        Guess { bytes, finder: memmem::Finder::new(RECORD_START), next: 0 }
-    }
-
-    /// Where the object at `start` ends, if a record seems to begin after it.
-    fn end(&mut self, start: usize) -> Option<usize> {
-        // A place that still lies ahead was the guess for an object before, and was wrong.
-        if self.next > start {
-            return None;
-        }
-        let rest = self.bytes.get(start + 1..).unwrap_or_default();
-        self.next = self.finder.find(rest).map_or(self.bytes.len(), |at| start + 1 + at);
-        if self.next == self.bytes.len() {
-            return None;
-        }
-        let between = self.bytes.get(start..self.next).unwrap_or_default();
-        let padding = between.iter().rev().take_while(|byte| is_space(**byte) || **byte == b',').count();
-        Some(self.next - padding).filter(|end| self.bytes.get(end - 1) == Some(&b'}'))
     }
 }

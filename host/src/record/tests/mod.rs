@@ -7,6 +7,7 @@ mod malformed;
 mod properties;
 mod samples;
 mod shapes;
+mod sheaves;
 mod skimming;
 mod streams;
 
@@ -15,7 +16,7 @@ use std::io::Write;
 use base64::Engine;
 use sonic_rs::JsonValueTrait;
 
-use super::{Entry, ItemKind, ReadLimits, Splitter, unpack};
+use super::{Entry, ItemKind, ReadLimits, Reader, Splitter, unpack};
 
 /// A record with an id; its strings hold what breaks those who count braces.
 pub(super) fn record(id: &str) -> String {
@@ -41,6 +42,9 @@ pub(super) fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<String> {
         assert!(position.is_none_or(|p| p.entry as usize == outcomes.len()), "entries are counted");
         outcomes.push(outcome(&entry));
     });
+    let mut fast = Vec::new();
+    Reader::new(limits.clone()).unpack(Some(payload), None, &mut |entry| fast.push(outcome(&entry)));
+    assert_eq!(fast, outcomes, "a reader reads what `unpack` reads");
     outcomes
 }
 

@@ -11,7 +11,7 @@ use crate::finding::FindingLimits;
 use crate::finding::testing::render_with;
 
 /// Cases of a property: `DIFFERENTIAL_CASES`, or as many as `make test` has time for.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("DIFFERENTIAL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
 }
 
@@ -29,11 +29,11 @@ fn string_part() -> impl Strategy<Value = String> {
     ]
 }
 
-fn string() -> impl Strategy<Value = String> {
+pub(super) fn string() -> impl Strategy<Value = String> {
     vec(string_part(), 0..5).prop_map(|parts| format!("\"{}\"", parts.concat()))
 }
 
-fn key() -> impl Strategy<Value = String> {
+pub(super) fn key() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
         "\"eventVersion\"",
         "\"eventName\"",
@@ -65,12 +65,12 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![4 => known.prop_map(str::to_owned), 1 => string()]
 }
 
-fn space() -> impl Strategy<Value = &'static str> {
+pub(super) fn space() -> impl Strategy<Value = &'static str> {
     prop_oneof![12 => Just(""), 1 => prop::sample::select(vec![" ", "\n", "\r\n\t ", "\u{b}", "\u{a0}", "//"])]
 }
 
 /// The text of a value; mostly JSON.
-fn value() -> impl Strategy<Value = String> {
+pub(super) fn value() -> impl Strategy<Value = String> {
     let scalar = prop::sample::select(vec![
         "null",
         "true",
@@ -120,18 +120,22 @@ fn record() -> impl Strategy<Value = String> {
         .prop_map(|(first, members)| format!("{{{}}}", [vec![first.to_owned()], members].concat().join(",")))
 }
 
-/// A record's bytes, or what something on the way has made of them.
-fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let damage = prop_oneof![
-        3 => Just(None),
-        1 => (any::<prop::sample::Index>(), 0..3_u8, prop_oneof![
-            prop::sample::select(b"\"\\{}[]:,\n\0 01e-".to_vec()),
-            any::<u8>(),
-        ]).prop_map(Some),
-    ];
-    (record(), damage).prop_map(|(record, damage)| {
-        let mut bytes = record.into_bytes();
-        if let Some((at, how, byte)) = damage {
+/// What something on the way does to bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Damage(Option<(prop::sample::Index, u8, u8)>);
+
+pub(super) fn damage() -> impl Strategy<Value = Damage> {
+    let byte = prop_oneof![prop::sample::select(b"\"\\{}[]:,\n\0 01e-".to_vec()), any::<u8>()];
+    prop_oneof![
+        3 => Just(Damage(None)),
+        1 => (any::<prop::sample::Index>(), 0..3_u8, byte).prop_map(|damage| Damage(Some(damage))),
+    ]
+}
+
+impl Damage {
+    /// What becomes of `bytes`, of which there are some.
+    pub(super) fn done(self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if let Some((at, how, byte)) = self.0 {
             let at = at.index(bytes.len());
             match how {
                 0 => bytes[at] = byte,
@@ -140,7 +144,12 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
             }
         }
         bytes
-    })
+    }
+}
+
+/// A record's bytes, or what something on the way has made of them.
+pub(super) fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    (record(), damage()).prop_map(|(record, damage)| damage.done(record.into_bytes()))
 }
 
 /// An entry in words. A record that was passed has none of its own.
