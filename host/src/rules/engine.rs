@@ -1,8 +1,14 @@
 //! The WebAssembly engine: one a process, with a clock that can interrupt every call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine as Wasmtime, OptLevel};
+
+use super::contract::{RuleModule, RuleModulePre};
+use super::instance::State;
+use super::shared::Shared;
 
 /// How often the epoch moves; the resolution of a call's time limit.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -10,7 +16,9 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 /// Compiles modules and interrupts their calls.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) wasmtime: Wasmtime,
+    wasmtime: Wasmtime,
+    /// What has been compiled, for as long as some module has it.
+    compiled: Arc<Shared<RuleModulePre<State>>>,
 }
 
 impl Engine {
@@ -30,7 +38,17 @@ impl Engine {
                 std::thread::sleep(TICK);
             }
         })?;
-        Ok(Engine { wasmtime })
+        Ok(Engine { wasmtime, compiled: Arc::default() })
+    }
+
+    /// Compiles and links a module's bytes, unless a module of this digest is alive: then they share its code.
+    pub(super) fn compile(&self, digest: &str, bytes: &[u8]) -> wasmtime::Result<Arc<RuleModulePre<State>>> {
+        self.compiled.get(digest, || {
+            let component = Component::new(&self.wasmtime, bytes)?;
+            let mut linker = Linker::new(&self.wasmtime);
+            RuleModule::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+            RuleModulePre::new(linker.instantiate_pre(&component)?)
+        })
     }
 
     /// Makes this thread ready to call modules, which otherwise the first call would do.
@@ -41,6 +59,6 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Engine")
+        write!(f, "Engine({} compiled)", self.compiled.len())
     }
 }

@@ -20,6 +20,7 @@ mod quarantine;
 mod refusal;
 mod select;
 mod set;
+mod shared;
 mod slot;
 
 pub use build::{BuildError, Built, build, build_unproved};
