@@ -5,6 +5,7 @@
 //! module and batch into an `instance`, and checks the answer as hostile input.
 
 mod build;
+mod cache;
 mod call;
 pub mod contract;
 mod engine;
@@ -25,6 +26,7 @@ mod shared;
 mod slot;
 
 pub use build::{BuildError, Built, build, build_unproved};
+pub use cache::{Cache, CacheConfig, CacheError};
 pub use engine::Engine;
 pub use evaluate::{Evaluator, Outcome};
 pub use instance::Fault;
