@@ -30,5 +30,6 @@ mod siem_syslog;
 mod siem_webhook;
 mod siem_whole_way;
 mod sink_down;
+mod start;
 mod swaps;
 mod tidy;

@@ -106,6 +106,8 @@ const MISTAKES: &str = r#"
 "enable.auto.commit" = true                         #! kafka."enable.auto.commit" / may not be set / -
 [rules]
 directroy = "modules"                               #! rules.directroy / is no key / did you mean `directory`?
+cache = 5                                           #! rules.cache / must be a text / quotes
+cache_bytes_max = 1024                              #! rules.cache_bytes_max / from 1048576 to 1099511627776 / -
 [admin]
 listen = "${TRAILHOUND_TEST_SECRET}"                #! admin.listen / ADDRESS:PORT / 127.0.0.1:9464
 [limits]

@@ -56,14 +56,28 @@ pub(crate) fn memory(bench: &Bench<'_>, repository: &Path) -> Result<Vec<Memory>
     [1, 2].into_iter().map(one).collect()
 }
 
-/// Seconds from the start of the process until its first records are done, start by start.
-pub(crate) fn start(kafka: &Kafka, repository: &Path, rounds: usize) -> Result<Vec<f64>> {
+/// Starts of one kind.
+#[derive(Debug, Serialize)]
+pub(crate) struct Start {
+    pub(crate) modules: &'static str,
+    /// Seconds from the start of the process until its first records are done, start by start.
+    pub(crate) seconds: Vec<f64>,
+}
+
+/// Starts with modules of the same bytes, and of bytes of their own: without a cache, and with what an earlier start has
+/// put there.
+pub(crate) fn start(kafka: &Kafka, repository: &Path, rounds: usize) -> Result<Vec<Start>> {
     let wasm = build(repository)?;
     let topic = fill::topic(kafka, "few", FEW)?;
     let bench = Bench { kafka, topic: &topic };
-    let one = |round: usize| -> Result<f64> {
-        let names = names(kafka, &format!("start.{round}"));
-        let config = with_modules(ours::config(&bench, &names, Delivery::AtLeastOnce, 1), &wasm);
+    let cache = repository.join("target/bench/cache");
+    if cache.exists() {
+        std::fs::remove_dir_all(&cache)?;
+    }
+    let one = |name: &str, change: &dyn Fn(&mut Config)| -> Result<f64> {
+        let names = names(kafka, &format!("start.{name}"));
+        let mut config = with_modules(ours::config(&bench, &names, Delivery::AtLeastOnce, 1), &wasm);
+        change(&mut config);
         let begin = Instant::now();
         let mut program = Trailhound::start(&config);
         while program.received() == 0 {
@@ -74,7 +88,27 @@ pub(crate) fn start(kafka: &Kafka, repository: &Path, rounds: usize) -> Result<V
         program.stop();
         Ok(seconds)
     };
-    (1..=rounds).map(one).collect()
+    let cached = |config: &mut Config| {
+        distinct(config);
+        config.rules.push_str(&format!("\ncache = {cache:?}"));
+    };
+    // The first one fills the cache.
+    one("cache", &cached)?;
+    let kinds: [(&str, &dyn Fn(&mut Config)); 3] =
+        [("of the same bytes", &|_| {}), ("of bytes of their own", &distinct), ("of bytes of their own, cached", &cached)];
+    let starts = |(kind, (modules, change)): (usize, (&'static str, &dyn Fn(&mut Config)))| {
+        let seconds = (1..=rounds).map(|round| one(&format!("{kind}.{round}"), change)).collect::<Result<_>>()?;
+        Ok(Start { modules, seconds })
+    };
+    kinds.into_iter().enumerate().map(starts).collect()
+}
+
+/// Gives each module a custom section of its own, so that no two have the same bytes.
+fn distinct(config: &mut Config) {
+    for (number, (_, wasm)) in (0_u8..).zip(&mut config.modules) {
+        // Kind, length, length of the name, name, a byte.
+        wasm.extend_from_slice(&[0, 3, 1, b'n', number]);
+    }
 }
 
 /// Builds the module of the table with the program under test.

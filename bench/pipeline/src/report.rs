@@ -8,7 +8,7 @@ use crate::contender::Run;
 use crate::fill::Topic;
 use crate::latency::{self, Latency};
 use crate::machine::Machine;
-use crate::modules::Memory;
+use crate::modules::{Memory, Start};
 use crate::spread::Spread;
 use crate::{bare, ours, peers};
 
@@ -21,8 +21,8 @@ pub(crate) struct Report {
     runs: Vec<Run>,
     ratios: Vec<Ratio>,
     pub(crate) memory: Vec<Memory>,
-    /// Seconds, start by start.
-    pub(crate) start: Vec<f64>,
+    /// With 60 modules.
+    pub(crate) start: Vec<Start>,
     pub(crate) latency: Vec<Latency>,
 }
 
@@ -158,9 +158,12 @@ impl Report {
                  records flow, {most:.0} at most since the start"
             )?;
         }
-        if !self.start.is_empty() {
-            let Spread { median, min, max } = Spread::of(self.start.iter().copied());
-            writeln!(text, "60 modules, from the start to the first records: {median:.2} s ({min:.2} .. {max:.2})")?;
+        for Start { modules, seconds } in &self.start {
+            let Spread { median, min, max } = Spread::of(seconds.iter().copied());
+            writeln!(
+                text,
+                "60 modules {modules}, from the start to the first records: {median:.2} s ({min:.2} .. {max:.2})"
+            )?;
         }
         for rate in latency::RATES {
             let held: Vec<&Latency> = self.latency.iter().filter(|latency| latency.rate == rate).collect();

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::validate::{check_kafka, load_rules, unusable};
+use super::validate::{check_kafka, engine, load_rules, unusable};
 use super::{Failure, print};
 use crate::admin::{self, Health};
 use crate::config::{self, Config, PipelineConfig, SinkConfig, SourceConfig};
@@ -15,7 +15,6 @@ use crate::counts::{Counts, total};
 use crate::kafka::Transaction;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Job, Pipeline, PipelineError};
-use crate::rules::Engine;
 use crate::shutdown::Shutdown;
 use crate::sink::{
     ArchiveSink, Delivery, FileSink, KafkaSink, OpenSearchSink, Sink, SinkError, SplunkSink, StdoutSink, SyslogSink,
@@ -70,7 +69,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 
 /// Checks the clusters, and loads the rules where some pipeline detects.
 fn prepare(config: &Config, metrics: &Metrics, shutdown: &Shutdown) -> Result<Option<Keeper>, Failure> {
-    let engine = config.detects().then(Engine::new).transpose().map_err(Failure::new)?;
+    let engine = config.detects().then(|| engine(config)).transpose()?;
     let load = |engine| load_rules(engine, config, false, metrics, &|| shutdown.requested());
     // A mistake in the folder is said without asking the brokers.
     let early = engine.as_ref().filter(|_| config.rules.topic.is_none()).map(load).transpose()?;

@@ -6,7 +6,7 @@ use super::{Failure, print};
 use crate::config::{self, Config, SinkConfig, SourceConfig};
 use crate::kafka::{self, KafkaError, Topic};
 use crate::metrics::Metrics;
-use crate::rules::Engine;
+use crate::rules::{Cache, Engine};
 use crate::sink::{OpenSearchSink, SplunkSink, SyslogSink, WebhookSink};
 use crate::source::FirehoseConfig;
 use crate::swap::{self, Keeper, StartError};
@@ -72,7 +72,7 @@ fn check_certificates(config: &Config) -> Result<(), Failure> {
 
 /// Loads and proves the modules, and says how many there are.
 fn prove(config: &mut Config, connect: bool) -> Result<String, Failure> {
-    let engine = Engine::new().map_err(Failure::new)?;
+    let engine = engine(config)?;
     if !connect {
         // The modules of the topic are proved with --connect.
         config.rules.status_topic = None;
@@ -92,6 +92,13 @@ fn prove(config: &mut Config, connect: bool) -> Result<String, Failure> {
         rules.rules_len(),
         later.as_deref().unwrap_or_default()
     ))
+}
+
+/// What compiles the modules of a configuration, with its cache.
+pub(super) fn engine(config: &Config) -> Result<Engine, Failure> {
+    let cache = config.rules.cache.as_ref().map(Cache::open).transpose();
+    let cache = cache.map_err(|error| Failure::usage(format!("rules.cache: {error}\nhint: {}", error.hint())))?;
+    Engine::with_cache(cache).map_err(Failure::new)
 }
 
 /// Reads and proves the modules of a configuration. A pipeline without a rule would detect nothing and say nothing;

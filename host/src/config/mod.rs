@@ -30,6 +30,7 @@ pub use read::{load, parse, reference};
 use crate::carry::Route;
 use crate::detect::DetectLimits;
 use crate::kafka::{Create, Properties};
+use crate::rules::CacheConfig;
 use crate::sink::{ArchiveConfig, KafkaSinkConfig, OpenSearchConfig, SplunkConfig, SyslogConfig, WebhookConfig};
 use crate::source::{BatchLimits, FirehoseConfig, KafkaSourceConfig};
 
@@ -65,6 +66,8 @@ pub struct RulesConfig {
     pub create: Option<Create>,
     /// A JSON object for each module that has settings, by the module's name.
     pub settings: BTreeMap<String, String>,
+    /// Where compiled modules are kept for the next start; None for nowhere.
+    pub cache: Option<CacheConfig>,
 }
 
 impl Config {

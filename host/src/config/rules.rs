@@ -7,6 +7,10 @@ use super::RulesConfig;
 use super::kafka::{need_servers, properties};
 use super::section::{Findings, Section};
 use crate::kafka::{Create, Properties};
+use crate::rules::CacheConfig;
+
+/// Compiled modules that are kept, in bytes. One takes a few hundred thousand.
+const CACHE_BYTES_MAX: u64 = 256 << 20;
 
 /// Where modules come from: a folder, a topic, or both; the folder `rules` where nothing is said.
 pub(super) fn read_rules(
@@ -41,7 +45,11 @@ pub(super) fn read_rules(
     for (module, mut table) in modules.sections(findings) {
         settings.insert(module, serde_json::Value::Object(table.json(findings)).to_string());
     }
+    let cache = section.optional("cache", findings);
+    let mut bytes_max = CACHE_BYTES_MAX;
+    section.number("cache_bytes_max", &mut bytes_max, [1 << 20, 1 << 40], findings);
     section.finish(findings);
+    let cache = cache.map(|directory| CacheConfig { directory: folder.join(directory), bytes_max });
     let directory = directory.map(|directory| folder.join(directory));
-    RulesConfig { directory, topic, status_topic, properties, create, settings }
+    RulesConfig { directory, topic, status_topic, properties, create, settings, cache }
 }

@@ -5,6 +5,7 @@
 //! module and batch into an `instance`, and checks the answer as hostile input.
 
 mod build;
+mod cache;
 mod call;
 pub mod contract;
 mod engine;
@@ -13,6 +14,7 @@ mod header;
 mod instance;
 mod limits;
 mod module;
+mod parallel;
 mod path;
 mod project;
 mod prove;
@@ -20,14 +22,17 @@ mod quarantine;
 mod refusal;
 mod select;
 mod set;
+mod shared;
 mod slot;
 
 pub use build::{BuildError, Built, build, build_unproved};
+pub use cache::{Cache, CacheConfig, CacheError};
 pub use engine::Engine;
 pub use evaluate::{Evaluator, Outcome};
 pub use instance::Fault;
 pub use limits::{RuleLimits, cut};
 pub use module::{Module, digest as module_digest, read as read_module};
+pub use parallel::on_all_cores;
 pub use prove::{ExampleOutcome, run as prove};
 pub use refusal::Refusal;
 pub use set::{Member, Mode, Refused, RuleSet, SHADOW_MARK, module_files, name_of};

@@ -2,14 +2,13 @@
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::finding::Constants;
 
-use super::contract::{self, Rule, RuleModule, RuleModulePre};
+use super::contract::{self, Rule, RuleModulePre};
 use super::engine::Engine;
 use super::instance::{Fault, Instance, State};
 use super::limits::RuleLimits;
@@ -39,7 +38,8 @@ pub struct Module {
     constants: Vec<Constants>,
     /// `described.fields`, parsed.
     pub(super) fields: Vec<Path>,
-    pub(super) pre: RuleModulePre<State>,
+    /// Its compiled code, which modules of the same bytes share.
+    pub(super) pre: Arc<RuleModulePre<State>>,
 }
 
 impl Module {
@@ -73,32 +73,26 @@ impl Module {
             return Err(Refusal::TooLarge { bytes: bytes.len(), bytes_max: limits.module_bytes_max });
         }
         header::check(bytes)?;
-        let component = Component::new(&engine.wasmtime, bytes).map_err(Refusal::Compile)?;
-        let mut linker = Linker::new(&engine.wasmtime);
-        RuleModule::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
-            .and_then(|()| linker.instantiate_pre(&component))
-            .and_then(RuleModulePre::new)
-            .map_err(Refusal::Compile)
-            .and_then(|pre| {
-                let described = Instance::start(&pre, name, limits)
-                    .map_err(Refusal::Start)?
-                    .describe(settings)
-                    .map_err(Refusal::Describe)?
-                    .map_err(Refusal::Settings)?;
-                check(&described, limits)?;
-                Ok(Module {
-                    name: name.to_owned(),
-                    digest: digest(bytes),
-                    bytes: bytes.len(),
-                    fields: described.fields.iter().map(|field| Path::new(field)).collect(),
-                    constants: described.rules.iter().map(Constants::of).collect(),
-                    described,
-                    settings: settings.to_owned(),
-                    aside: AtomicU32::new(0),
-                    spare: Mutex::default(),
-                    pre,
-                })
-            })
+        let digest = digest(bytes);
+        let pre = engine.compile(&digest, bytes).map_err(Refusal::Compile)?;
+        let described = Instance::start(&pre, name, limits)
+            .map_err(Refusal::Start)?
+            .describe(settings)
+            .map_err(Refusal::Describe)?
+            .map_err(Refusal::Settings)?;
+        check(&described, limits)?;
+        Ok(Module {
+            name: name.to_owned(),
+            digest,
+            bytes: bytes.len(),
+            fields: described.fields.iter().map(|field| Path::new(field)).collect(),
+            constants: described.rules.iter().map(Constants::of).collect(),
+            described,
+            settings: settings.to_owned(),
+            aside: AtomicU32::new(0),
+            spare: Mutex::default(),
+            pre,
+        })
     }
 
     /// Makes `count` instances ready, off the data path, so that workers that take the module need not. What cannot be

@@ -1,6 +1,7 @@
 //! The keeper: one thread that knows all sources of modules and publishes rule sets. Modules are compiled and proved
 //! there one after the other, so that on a small machine they take no more than one core from the workers, whatever is
-//! published; workers never wait for it.
+//! published; workers never wait for it. Only those that are there at the start are loaded on all cores, before there
+//! are workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Keeper {
             Some(name) => Some(Reporter::new(properties, name, &config.instance)?),
             None => None,
         };
-        let set = ledger.apply(changes, folder.as_ref().map_or(0, Folder::changed_ms)).unwrap_or_default();
+        let set = ledger.first(changes, folder.as_ref().map_or(0, Folder::changed_ms)).unwrap_or_default();
         let refused: Vec<String> =
             ledger.refused().values().filter(|one| one.of_folder).map(ToString::to_string).collect();
         if !refused.is_empty() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::offer::{Change, Key, Offer, Place};
 use crate::pipeline::now_ms;
-use crate::rules::{Engine, Member, Mode, Module, Refusal, RuleLimits, RuleSet, module_digest};
+use crate::rules::{Engine, Member, Mode, Module, Refusal, RuleLimits, RuleSet, module_digest, on_all_cores};
 
 /// A module that is offered and not live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,15 @@ pub(super) struct Running {
     pub(super) note: String,
 }
 
-/// The keeper's book. All slow work (compiling, proving) happens here, one module after the other.
+/// What a module is loaded as: the same bytes under another name or with other settings may prove something else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    name: String,
+    digest: String,
+    settings: String,
+}
+
+/// The keeper's book. All slow work (compiling, proving) happens here, one module after the other but for the first set.
 pub(super) struct Ledger {
     engine: Engine,
     limits: RuleLimits,
@@ -69,6 +77,8 @@ pub(super) struct Ledger {
     topic: BTreeMap<Key, Entry>,
     running: BTreeMap<Key, Running>,
     refused: BTreeMap<Key, RefusedModule>,
+    /// Modules of the first set that were loaded and not yet taken in.
+    loaded: BTreeMap<Wanted, Result<Module, Refusal>>,
     /// Refusals since they were last asked for.
     news: Vec<RefusedModule>,
     /// The next offset after the last message of each partition of the rules topic that counted.
@@ -88,6 +98,7 @@ impl Ledger {
             topic: BTreeMap::new(),
             running: BTreeMap::new(),
             refused: BTreeMap::new(),
+            loaded: BTreeMap::new(),
             news: Vec::new(),
             counted: BTreeMap::new(),
             position: 0,
@@ -109,6 +120,23 @@ impl Ledger {
     /// The refusals since this was last called.
     pub(super) fn take_news(&mut self) -> Vec<RefusedModule> {
         std::mem::take(&mut self.news)
+    }
+
+    /// Takes in what is there at the start. No worker runs yet, so its modules are loaded on all cores.
+    pub(super) fn first(&mut self, changes: Vec<Change>, folder_ms: u64) -> Option<RuleSet> {
+        let is_file = |offer: &&Offer| matches!(offer.place, Place::File(_));
+        let offered = || changes.iter().filter_map(Change::offered);
+        let names_max = self.names_max();
+        let offers = offered().filter(is_file).take(names_max);
+        let offers = offers.chain(offered().filter(|offer| !is_file(offer)).take(names_max));
+        let bytes = offers.filter_map(|offer| Some((self.wanted(offer), offer.bytes.as_deref().ok()?)));
+        // Live and in shadow, or in the folder and in the topic, it may be the same one.
+        let modules: Vec<(Wanted, &[u8])> = bytes.collect::<BTreeMap<_, _>>().into_iter().collect();
+        let loaded = on_all_cores(&modules, |(wanted, bytes)| self.load(wanted, bytes));
+        self.loaded = modules.into_iter().map(|(wanted, _)| wanted).zip(loaded).collect();
+        let set = self.apply(changes, folder_ms);
+        self.loaded.clear();
+        set
     }
 
     /// Takes changes in, and gives the next set where there is one. `folder_ms` is when the folder last changed.
@@ -141,7 +169,7 @@ impl Ledger {
                 let key = offer.key.clone();
                 // A name that is new when there are as many as can be live and in shadow together. Not kept: whoever
                 // writes names without end must not fill the memory.
-                let (names, names_max) = (self.source(&offer.place).len(), 2 * self.limits.modules_max);
+                let (names, names_max) = (self.source(&offer.place).len(), self.names_max());
                 if names >= names_max && !self.source(&offer.place).contains_key(&key) {
                     let refusal = Refusal::Set(format!("over the limit of {names_max} names in one place"));
                     refused.push(refuse(&key, String::new(), &offer.place, &refusal));
@@ -159,7 +187,7 @@ impl Ledger {
     }
 
     /// The version before one that was refused at start, which the running instances still have.
-    fn fall_back(&self, offer: Offer) -> Option<Running> {
+    fn fall_back(&mut self, offer: Offer) -> Option<Running> {
         let (key, earlier) = (offer.key.clone(), self.prove(offer));
         let module = earlier.state.as_ref().ok()?;
         tracing::warn!(digest = module.digest, place = %earlier.place, "module {key}: the version before it is live");
@@ -181,30 +209,49 @@ impl Ledger {
         }
     }
 
-    /// Takes a module through all steps, unless the same one is known: a republished or promoted module is not compiled
+    /// How many names one place may have: as many as can be live and in shadow together.
+    fn names_max(&self) -> usize {
+        2 * self.limits.modules_max
+    }
+
+    fn wanted(&self, offer: &Offer) -> Wanted {
+        let Offer { key: Key { name, .. }, bytes, settings, .. } = offer;
+        let settings = settings.as_ref().or_else(|| self.settings.get(name));
+        Wanted {
+            name: name.clone(),
+            digest: bytes.as_ref().map(|bytes| module_digest(bytes)).unwrap_or_default(),
+            settings: settings.map_or("{}", String::as_str).to_owned(),
+        }
+    }
+
+    fn load(&self, wanted: &Wanted, bytes: &[u8]) -> Result<Module, Refusal> {
+        Module::load(&self.engine, &wanted.name, bytes, &wanted.settings, &self.limits)
+    }
+
+    /// Takes a module through all steps, unless the same one is known: a republished or promoted module is not loaded
     /// again.
-    fn prove(&self, offer: Offer) -> Entry {
-        let Offer { key, bytes, settings, place, author, note, .. } = offer;
-        let settings = settings.or_else(|| self.settings.get(&key.name).cloned()).unwrap_or_else(|| "{}".to_owned());
-        let digest = bytes.as_ref().map(|bytes| module_digest(bytes)).unwrap_or_default();
-        let proved = bytes.and_then(|bytes| match self.known(&key.name, &digest, &settings) {
+    fn prove(&mut self, offer: Offer) -> Entry {
+        let wanted = self.wanted(&offer);
+        let Offer { key, bytes, place, author, note, .. } = offer;
+        let proved = bytes.and_then(|bytes| match self.known(&wanted) {
             Some(module) => Ok(module),
             None => {
-                let module = Module::load(&self.engine, &key.name, &bytes, &settings, &self.limits)?;
-                let rules = module.described.rules.len();
+                let module = self.loaded.remove(&wanted).unwrap_or_else(|| self.load(&wanted, &bytes))?;
+                let (digest, rules) = (&module.digest, module.described.rules.len());
                 tracing::info!(digest, rules, place = %place, "module {key} has proved itself");
                 Ok(Arc::new(module))
             }
         });
-        let state = proved.map_err(|refusal| refuse(&key, digest, &place, &refusal));
+        let state = proved.map_err(|refusal| refuse(&key, wanted.digest, &place, &refusal));
         Entry { place, author, note, state, earlier: None }
     }
 
-    fn known(&self, name: &str, digest: &str, settings: &str) -> Option<Arc<Module>> {
+    fn known(&self, wanted: &Wanted) -> Option<Arc<Module>> {
         let offered = self.folder.values().chain(self.topic.values()).filter_map(|entry| entry.state.as_ref().ok());
         let mut all = offered.chain(self.running.values().map(|running| &running.module));
+        let Wanted { name, digest, settings } = wanted;
         let same =
-            |module: &&Arc<Module>| module.digest == digest && module.name == name && module.settings == settings;
+            |module: &&Arc<Module>| module.digest == *digest && module.name == *name && module.settings == *settings;
         all.find(same).map(Arc::clone)
     }
 

@@ -85,6 +85,14 @@ impl Display for Place {
 }
 
 impl Change {
+    /// The module, where one is offered.
+    pub(super) fn offered(&self) -> Option<&Offer> {
+        match self {
+            Change::Offered(offer) => Some(offer),
+            Change::Gone { .. } => None,
+        }
+    }
+
     pub(super) fn place(&self) -> &Place {
         let (Change::Offered(Offer { place, .. }) | Change::Gone { place, .. }) = self;
         place
