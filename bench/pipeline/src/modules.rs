@@ -94,13 +94,15 @@ pub(crate) fn start(kafka: &Kafka, repository: &Path, rounds: usize) -> Result<V
     };
     // The first one fills the cache.
     one("cache", &cached)?;
-    let kinds: [(&str, &dyn Fn(&mut Config)); 3] =
-        [("of the same bytes", &|_| {}), ("of bytes of their own", &distinct), ("of bytes of their own, cached", &cached)];
-    let starts = |(kind, (modules, change)): (usize, (&'static str, &dyn Fn(&mut Config)))| {
+    let starts = |modules, kind: &str, change: &dyn Fn(&mut Config)| -> Result<Start> {
         let seconds = (1..=rounds).map(|round| one(&format!("{kind}.{round}"), change)).collect::<Result<_>>()?;
         Ok(Start { modules, seconds })
     };
-    kinds.into_iter().enumerate().map(starts).collect()
+    Ok(vec![
+        starts("of the same bytes", "same", &|_| {})?,
+        starts("of bytes of their own", "own", &distinct)?,
+        starts("of bytes of their own, cached", "cached", &cached)?,
+    ])
 }
 
 /// Gives each module a custom section of its own, so that no two have the same bytes.
