@@ -20,6 +20,9 @@ pub struct Output {
     pub shadow: Vec<Found>,
     /// What could not be read or evaluated.
     pub dead_letters: Vec<DeadLetter>,
+    /// The payloads of all findings.
+    payloads: Vec<u8>,
+    /// The size of all payloads and dead letters, in bytes.
     bytes: usize,
 }
 
@@ -335,6 +338,7 @@ impl Detector {
                         now_ms,
                     },
                     &self.limits.findings,
+                    &mut self.output.payloads,
                 );
                 let (counter, findings) = match mode {
                     Mode::Live => (&mut self.counts.findings, &mut self.output.findings),
@@ -375,6 +379,11 @@ impl Detector {
 }
 
 impl Output {
+    /// The payload of one of its findings: an OCSF event.
+    pub fn payload(&self, finding: &Finding) -> &[u8] {
+        self.payloads.get(finding.payload.clone()).unwrap_or_default()
+    }
+
     /// Whether there is nothing to deliver.
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty() && self.shadow.is_empty() && self.dead_letters.is_empty()
@@ -384,6 +393,8 @@ impl Output {
         self.findings.clear();
         self.shadow.clear();
         self.dead_letters.clear();
+        self.payloads.clear();
+        self.payloads.shrink_to(OUTPUT_BYTES_MAX);
         self.bytes = 0;
     }
 }

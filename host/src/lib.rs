@@ -6,10 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-/// One allocator for Rust and for C: where findings are made it saves a fifth of the time (BENCHMARKS.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub mod admin;
 pub mod batch;
 pub mod carry;

@@ -29,7 +29,7 @@ impl Constants {
 
 /// A rule's texts are bounded by its module's size, and stand in findings whole.
 fn written(what: impl FnOnce(&mut Json)) -> Vec<u8> {
-    let mut json = Json::new(1024, usize::MAX);
+    let mut json = Json::behind(Vec::new(), usize::MAX);
     what(&mut json);
     json.into_bytes()
 }

@@ -14,6 +14,8 @@
 //! | `actor`, `api`, `evidences[0]` | the record (`entities.rs`, `evidence.rs`) |
 //! | `unmapped.trailhound` | module, rule set, and origin |
 
+use std::ops::Range;
+
 use crate::rules::Mode;
 
 use super::entities::{self, Entities};
@@ -38,21 +40,21 @@ pub(super) struct Names<'a> {
     pub(super) title: &'a str,
 }
 
-/// The finding as an OCSF event.
+/// Appends the finding as an OCSF event, and says where it stands.
 pub(super) fn document(
     detection: &Detection<'_>,
     fields: &Fields<'_>,
     names: Names<'_>,
     data: &Data<'_>,
     limits: &FindingLimits,
-) -> Vec<u8> {
-    // Room for the record, for the rule's own text, and for what stands around them, so that the buffer rarely grows.
-    let constants = detection.constants;
-    let room = constants.head.len() + constants.info.len() + data.len() + 4096;
-    let mut json = Json::new(room, limits.field_bytes_max);
-    json.written(&constants.head);
+    to: &mut Vec<u8>,
+) -> Range<usize> {
+    let mut json = Json::behind(std::mem::take(to), limits.field_bytes_max);
+    json.written(&detection.constants.head);
     attributes(&mut json, detection, fields, names, data, limits);
-    json.into_object()
+    let (bytes, document) = json.into_object();
+    *to = bytes;
+    document
 }
 
 fn attributes(

@@ -250,9 +250,9 @@ mod tests {
 
     /// What `write` makes, in an object, cut at `text_bytes_max`.
     fn written(text_bytes_max: usize, write: impl FnOnce(&mut Json)) -> String {
-        let mut json = Json::new(0, text_bytes_max);
+        let mut json = Json::behind(Vec::new(), text_bytes_max);
         write(&mut json);
-        String::from_utf8(json.into_object()).unwrap()
+        String::from_utf8(json.into_object().0).unwrap()
     }
 
     fn check_endpoint(address: &str, expect: &str) {

@@ -53,14 +53,6 @@ impl<'a> Data<'a> {
         matches!(self, Data::Text(Text { is_truncated: true, .. }))
     }
 
-    /// The size, in bytes, before escaping.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Data::Json(json) => json.len(),
-            Data::Text(text) => text.text.len(),
-        }
-    }
-
     /// The member `data`.
     ///
     /// The record is valid JSON already. No safe serializer writes it without parsing it once more, which costs as much
@@ -119,10 +111,10 @@ mod tests {
     use super::*;
 
     fn check(raw: &[u8], bytes_max: usize, expect: &str) {
-        let mut json = Json::new(0, 0);
+        let mut json = Json::behind(Vec::new(), 0);
         Data::of(&Record::read(raw), bytes_max).write(&mut json);
         assert_eq!(
-            String::from_utf8(json.into_object()).unwrap(),
+            String::from_utf8(json.into_object().0).unwrap(),
             format!(r#"{{"data":{expect}}}"#),
             "{}",
             String::from_utf8_lossy(raw)

@@ -14,24 +14,26 @@ use super::cut;
 /// Keys are known when this is compiled, and are never escaped; inlined, each is a few stores.
 pub(super) struct Json {
     bytes: Vec<u8>,
+    /// Where it begins; before that stands what is somebody else's.
+    start: usize,
     text_bytes_max: usize,
 }
 
 impl Json {
-    /// Nothing yet, with room for `capacity` bytes. [`Json::text`] cuts at `text_bytes_max`.
-    pub(super) fn new(capacity: usize, text_bytes_max: usize) -> Json {
-        Json { bytes: Vec::with_capacity(capacity), text_bytes_max }
+    /// Nothing yet, behind what `bytes` holds. [`Json::text`] cuts at `text_bytes_max`.
+    pub(super) fn behind(bytes: Vec<u8>, text_bytes_max: usize) -> Json {
+        Json { start: bytes.len(), bytes, text_bytes_max }
     }
 
-    /// What was written, for [`Json::written`].
+    /// The bytes with what was written, for [`Json::written`].
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// What was written, as one object.
-    pub(super) fn into_object(mut self) -> Vec<u8> {
-        self.enclose(0, 0, *b"{}");
-        self.bytes
+    /// The bytes with what was written, as one object, and where that stands.
+    pub(super) fn into_object(mut self) -> (Vec<u8>, Range<usize>) {
+        let object = self.enclose(self.start, self.start, *b"{}");
+        (self.bytes, object)
     }
 
     /// Members or items that were written before, apart.
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_empty_is_left_out_and_commas_stand_between() {
-        let mut json = Json::new(0, 3);
+        let mut json = Json::behind(b"before".to_vec(), 3);
         let empty = json.object("a", |json| {
             json.list("b", |json| json.item(|json| json.text("c", None)));
         });
@@ -279,7 +281,9 @@ mod tests {
         json.parts("k", &["x\"", "{"]);
         json.word("l", "[");
         let expect = r#"{"d":"abc…","e":["x",{"n":-1},2],"g":{"h":true},"i":{"h":true},"k":"x\"{","l":"["}"#;
-        assert_eq!(String::from_utf8(json.into_object()).unwrap(), expect);
-        assert_eq!(Json::new(0, 0).into_object(), b"");
+        let (bytes, object) = json.into_object();
+        assert_eq!(str::from_utf8(&bytes[object]).unwrap(), expect);
+        assert!(bytes.starts_with(b"before"));
+        assert_eq!(Json::behind(b"before".to_vec(), 0).into_object(), (b"before".to_vec(), 6..6));
     }
 }

@@ -261,16 +261,17 @@ impl Delivery {
     /// Delivers all of `output`. A finding that its sink refuses for good becomes a dead letter; a dead letter that
     /// is refused is an error, because nothing may be lost.
     pub fn deliver(&mut self, output: &mut Output, counts: &mut Counts, mut wait: Wait<'_>) -> Result<(), SinkError> {
-        let findings: Vec<Outgoing<'_>> = output.findings.iter().map(finding_message).collect();
+        let findings: Vec<Outgoing<'_>> = output.findings.iter().map(|found| finding_message(output, found)).collect();
         let refused = self.findings.deliver(&findings, &mut wait)?;
-        let shadow: Vec<Outgoing<'_>> = output.shadow.iter().map(shadow_message).collect();
+        let shadow: Vec<Outgoing<'_>> = output.shadow.iter().map(|found| shadow_message(output, found)).collect();
         for refused in self.shadow.deliver(&shadow, &mut wait)? {
             tracing::warn!(target = self.shadow.name(), "a finding in shadow is dropped: {}", refused.cause);
         }
         for refused in refused {
             if let Some(found) = output.findings.get(refused.index) {
                 crate::counts::bump(&mut counts.refused, &found.finding.rule, 1);
-                output.dead_letters.push(refused_letter(found, refused.cause));
+                let letter = refused_letter(output, found, refused.cause);
+                output.dead_letters.push(letter);
             }
         }
         self.bury(&output.dead_letters, &mut wait)
@@ -306,7 +307,7 @@ impl Delivery {
 }
 
 /// A finding as a message: its id is the key, so that repeats meet in one partition and compact.
-fn finding_message(found: &Found) -> Outgoing<'_> {
+fn finding_message<'a>(output: &'a Output, found: &'a Found) -> Outgoing<'a> {
     let finding = &found.finding;
     Outgoing {
         key: finding.id.as_bytes(),
@@ -316,13 +317,13 @@ fn finding_message(found: &Found) -> Outgoing<'_> {
             text("rule", &finding.rule),
             text("severity", finding.severity.as_str()),
         ],
-        payload: &finding.payload,
+        payload: output.payload(finding),
     }
 }
 
 /// The same for a finding of a module in shadow, which can be told apart without being read.
-fn shadow_message(found: &Found) -> Outgoing<'_> {
-    let mut message = finding_message(found);
+fn shadow_message<'a>(output: &'a Output, found: &'a Found) -> Outgoing<'a> {
+    let mut message = finding_message(output, found);
     message.headers.push(text("mode", "shadow"));
     message
 }
@@ -351,7 +352,7 @@ fn letter_message(letter: &DeadLetter) -> Outgoing<'_> {
     Outgoing { key: &carried.key, headers, payload: &letter.original }
 }
 
-fn refused_letter(found: &Found, cause: String) -> DeadLetter {
+fn refused_letter(output: &Output, found: &Found, cause: String) -> DeadLetter {
     DeadLetter {
         reason: SINK_REFUSED,
         detail: cause,
@@ -359,6 +360,6 @@ fn refused_letter(found: &Found, cause: String) -> DeadLetter {
         position: found.position,
         failed: None,
         carried: None,
-        original: found.finding.payload.clone(),
+        original: output.payload(&found.finding).to_vec(),
     }
 }
