@@ -61,7 +61,7 @@ impl Worker {
         }
         let (mut findings, mut dead) = (Vec::new(), Vec::new());
         let detected = self.detector.detect(&self.rules, &batch, NOW_MS, &mut |output| {
-            let values = output.findings.iter().map(|found| serde_json::from_slice(&found.finding.payload));
+            let values = output.findings.iter().map(|found| serde_json::from_slice(output.payload(&found.finding)));
             findings.extend(values.map(|value: Result<Value, _>| value.expect("a finding in JSON")));
             dead.append(&mut output.dead_letters);
             Ok::<(), Infallible>(())
