@@ -156,7 +156,7 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
 }
 
 /// The cost of a transaction is one of a batch, so batches are larger with it.
-const BATCH_EXACTLY_ONCE: (usize, usize) = (20_000, 32 << 20);
+const BATCH_EXACTLY_ONCE: (usize, usize) = (10_000, 16 << 20);
 
 fn read_batch(mut section: Section<'_>, exactly_once: bool, findings: &mut Findings) -> BatchLimits {
     let mut batch = BatchLimits::default();
