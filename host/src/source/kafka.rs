@@ -59,6 +59,9 @@ const DEFAULTS: [(&str, &str); 6] = [
 /// How often offsets are committed while batches flow; a stop and a revocation commit at once.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 
+/// How often the lag is told while the source is paused; otherwise librdkafka's statistics tell it as often.
+const LAG_EVERY: Duration = Duration::from_secs(5);
+
 /// How long one poll may block before the wish to stop is looked at.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
@@ -85,6 +88,8 @@ pub struct KafkaSource {
     held: Batch,
     /// When the batch in hand was given out.
     given: Instant,
+    /// When the lag was last told while the source was paused.
+    lag_told: Instant,
     /// Partitions that were taken away while the batch in hand was delivered: its offsets are their new owners' now.
     taken: Vec<(String, i32)>,
 }
@@ -132,6 +137,7 @@ impl KafkaSource {
             named,
             committed: Instant::now(),
             given: Instant::now(),
+            lag_told: Instant::now(),
             held: Batch::default(),
             taken: Vec::new(),
         })
@@ -297,6 +303,10 @@ impl KafkaSource {
                 Ok(()) => self.consumer.context().progress().paused = true,
                 Err(error) => tracing::warn!("cannot pause the source: {error}"),
             }
+        }
+        if self.lag_told.elapsed() >= LAG_EVERY {
+            self.lag_told = Instant::now();
+            self.consumer.context().tell_lag_of_paused(&self.consumer);
         }
         let polled = self.consumer.poll(Duration::ZERO);
         self.taken.extend(settle(&self.consumer, &mut self.held));
