@@ -15,8 +15,8 @@ endif
 
 RULES := $(patsubst rules/%/Cargo.toml,%,$(filter-out rules/sdk/%,$(wildcard rules/*/Cargo.toml)))
 
-.PHONY: all setup build rules demo demo-siem test test-siem differential chaos bench bench-ingest bench-pipeline bench-guard lint
-.PHONY: fmt fuzz image-lint clean
+.PHONY: all setup build rules demo demo-siem test test-siem differential chaos bench bench-ingest bench-forward lint
+.PHONY: bench-pipeline bench-guard fmt fuzz image-lint clean
 
 all: build
 
@@ -74,11 +74,19 @@ bench: setup
 	CARGO_TARGET_DIR=$(CURDIR)/target/bench-build $(CARGO) run --release --locked --manifest-path bench/Cargo.toml \
 		--bin bench -- $(BENCH_ARGS)
 
-# Load on the Firehose endpoint before a real broker, as a ratio to a bare handler that only reads the body. The report:
-# target/bench/ingest.json.
+# Load on the Firehose endpoint before a real broker, as a ratio to a bare handler that only reads the body, and to one that
+# decodes it and drops the records. The report: target/bench/ingest.json.
 bench-ingest: setup
 	$(CARGO) build --release --locked --workspace --bins
 	@$(TARGET)/release/bench-ingest
+
+# A forwarder from a real Kafka to a real OpenSearch and HEC receiver, as a ratio to a bare client that sends the same bodies;
+# and its memory with a million findings waiting for a target that is down. The report: target/bench/forward.json. Takes
+# BENCH_ARGS (`--rounds N`, `--findings N`, `--waiting N`, `--only speed`, `--only backlog`).
+bench-forward: setup
+	$(CARGO) build --release --locked --workspace --bins
+	@$(MAKE) --no-print-directory rules
+	@$(TARGET)/release/bench-forward $(BENCH_ARGS)
 
 # Whole pipelines on a real Kafka, side by side with Benthos (needs Go) and Kafka Streams (Java and Maven, as the broker
 # does): a table, and every figure in target/bench/pipeline.json. Takes BENCH_ARGS (`--records N`, `--rounds N`,

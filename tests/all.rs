@@ -25,6 +25,7 @@ mod restarts;
 mod scan;
 mod siem_archive;
 mod siem_hec;
+mod siem_neighbours;
 mod siem_opensearch;
 mod siem_syslog;
 mod siem_webhook;

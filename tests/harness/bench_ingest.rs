@@ -1,21 +1,25 @@
 //! `make bench-ingest`: real HTTP load on the Firehose endpoint before a real broker, side by side with a bare axum handler
-//! that reads the body and answers. Both run as processes of their own, and what counts is bytes of records for each second
-//! of a core: on a machine that clients and broker share, time alone says little.
+//! that reads the body and answers, and with one that decodes it too (gzip, JSON, base64) and drops the records. All run as
+//! processes of their own, and what counts is bytes of records for each second of a core: on a machine that clients and
+//! broker share, time alone says little.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on panics")]
 
-use std::io::Write as _;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::bufread::MultiGzDecoder;
 use harness::child::Child;
 use harness::firehose::{Connection, KEY, Request};
 use harness::folder::Folder;
 use harness::kafka::{Kafka, free_port};
+use harness::measure::{median, processor_seconds, report};
 use harness::records::Records;
 use harness::trailhound::Trailhound;
 use harness::wait::{PATIENCE, pause, until};
@@ -29,6 +33,10 @@ const CONNECTIONS: u64 = 6;
 const LENGTH: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
+/// The floors.
+const READING: &str = "axum, reads";
+const DECODING: &str = "axum, decodes";
+
 /// What one measurement came to.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -40,46 +48,53 @@ struct Sample {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if let (Some("bare"), Some(port)) = (arguments.next().as_deref(), arguments.next()) {
-        return bare(port.parse().expect("a port"));
+    if let (Some(name), Some(port)) = (arguments.next(), arguments.next()) {
+        return bare(name == DECODING, port.parse().expect("a port"));
     }
     let Some(kafka) = Kafka::start() else { return ExitCode::FAILURE };
-    let (port, bare_port) = (free_port(), free_port());
+    let port = free_port();
     kafka.client().create_topic("bench", 4, &[("retention.bytes", "100000000"), ("segment.bytes", "50000000")]);
     let program = program(&kafka, port);
     let folder = Folder::new("bench-ingest");
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["bare", &bare_port.to_string()]);
-    let server = Child::start(&command, folder.path(), "bare");
-    until(PATIENCE, "the bare handler to listen", || Connection::plain(bare_port).ok());
+    let floors = [READING, DECODING].map(|name| {
+        let port = free_port();
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args([name, &port.to_string()]);
+        let server = Child::start(&command, folder.path(), name);
+        until(PATIENCE, "a bare handler to listen", || Connection::plain(port).ok());
+        (name, port, server)
+    });
+    let mut servers: Vec<(&str, u16, u32)> =
+        floors.iter().map(|(name, port, server)| (*name, *port, server.pid())).collect();
+    servers.push(("trailhound", port, program.pid()));
 
-    let mut table = String::from("body   server       MB/s    MB/s a core   of bare\n");
-    let mut report = Vec::new();
-    for gzip in [false, true] {
+    let mut table = String::from("body   server           MB/s    MB/s a core   of reading   of decoding\n");
+    let mut rows = Vec::new();
+    for (body, gzip) in [("plain", false), ("gzip", true)] {
         let requests = requests(gzip);
-        let (mut ours, mut bares) = (Vec::new(), Vec::new());
+        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];
         for _ in 0..ROUNDS {
-            bares.push(measure(bare_port, server.pid(), &requests));
-            ours.push(measure(port, program.pid(), &requests));
+            for ((_, port, pid), samples) in servers.iter().zip(&mut samples) {
+                samples.push(measure(*port, *pid, &requests));
+            }
         }
-        let ratios = ours.iter().zip(&bares).map(|(ours, bare)| ours.per_core / bare.per_core);
-        let ratio = median(ratios.collect());
-        for (name, samples) in [("bare axum", &bares), ("trailhound", &ours)] {
-            let body = if gzip { "gzip" } else { "plain" };
-            let per_second = median(samples.iter().map(|sample| sample.per_second).collect());
-            let per_core = median(samples.iter().map(|sample| sample.per_core).collect());
-            let of_bare = if name == "trailhound" { ratio } else { 1.0 };
-            table += &format!("{body:<6} {name:<10} {per_second:>6.0} {per_core:>14.0} {of_bare:>9.2}\n");
-            report.push(json!({
+        for ((name, ..), of_one) in servers.iter().zip(&samples) {
+            let per_second = median(of_one.iter().map(|sample| sample.per_second).collect());
+            let per_core = median(of_one.iter().map(|sample| sample.per_core).collect());
+            let [of_reading, of_decoding] = [0, 1].map(|floor: usize| {
+                let pairs = of_one.iter().zip(&samples[floor]);
+                median(pairs.map(|(one, floor)| one.per_core / floor.per_core).collect())
+            });
+            table += &format!(
+                "{body:<6} {name:<14} {per_second:>6.0} {per_core:>14.0} {of_reading:>12.2} {of_decoding:>13.2}\n"
+            );
+            rows.push(json!({
                 "body": body, "server": name, "mb_per_second": per_second, "mb_per_core_second": per_core,
-                "of_bare": of_bare,
+                "of_reading": of_reading, "of_decoding": of_decoding,
             }));
         }
     }
-    let _told = std::io::stdout().write_all(table.as_bytes());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    std::fs::create_dir_all(&folder).expect("the build's folder");
-    std::fs::write(folder.join("ingest.json"), format!("{:#}\n", json!(report))).expect("a report");
+    report("ingest", &table, &json!(rows));
     ExitCode::SUCCESS
 }
 
@@ -142,33 +157,47 @@ fn measure(port: u16, pid: u32, requests: &[(Request, u64)]) -> Sample {
     Sample { per_second: megabytes / seconds, per_core: megabytes / spent }
 }
 
-/// What a process has spent of processor time (proc_pid_stat(5), in hundredths of a second).
-fn processor_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // After the name, which may hold anything: utime and stime are the fields 14 and 15.
-    let (_, rest) = stat.rsplit_once(')').expect("a name");
-    let ticks = rest.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The floor: a handler that reads the whole body and answers.
-fn bare(port: u16) -> ExitCode {
+/// A floor: a handler that reads the whole body, decodes it where it is to, and answers.
+fn bare(decodes: bool, port: u16) -> ExitCode {
     use axum::body::Bytes;
     use axum::extract::DefaultBodyLimit;
+    use axum::http::HeaderMap;
     use axum::routing::post;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).expect("the port");
     listener.set_nonblocking(true).expect("a socket");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let handler = async move |headers: HeaderMap, body: Bytes| {
+        let bytes = if decodes { decode(headers.contains_key("content-encoding"), &body) } else { body.len() };
+        format!(r#"{{"requestId":"","timestamp":{bytes}}}"#)
+    };
     let served = runtime.block_on(async {
-        let router = axum::Router::new()
-            .route("/", post(async |body: Bytes| format!(r#"{{"requestId":"","timestamp":{}}}"#, body.len())))
-            .layer(DefaultBodyLimit::disable());
+        let router = axum::Router::new().route("/", post(handler)).layer(DefaultBodyLimit::disable());
         axum::serve(tokio::net::TcpListener::from_std(listener).expect("a listener"), router).await
     });
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What of a body must be looked at to have its records.
+#[derive(serde::Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    records: Vec<Record<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Record<'a> {
+    data: &'a str,
+}
+
+/// Decodes all records, one behind the other, and gives their size.
+fn decode(gzip: bool, body: &[u8]) -> usize {
+    let (mut plain, mut records) = (Vec::new(), Vec::new());
+    if gzip {
+        MultiGzDecoder::new(body).read_to_end(&mut plain).expect("gzip");
+    }
+    let text = if gzip { &plain } else { body };
+    for record in serde_json::from_slice::<Body<'_>>(text).expect("a body of Firehose").records {
+        STANDARD.decode_vec(record.data, &mut records).expect("base64");
+    }
+    records.len()
 }

@@ -17,6 +17,7 @@ pub mod http;
 mod install;
 pub mod kafka;
 pub mod load;
+pub mod measure;
 pub mod process;
 pub mod proxy;
 pub mod random;

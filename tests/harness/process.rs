@@ -16,13 +16,15 @@ pub struct Process {
 impl Process {
     /// Looks at a process that runs.
     pub fn of(pid: u32) -> Process {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
-            line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number")
-        };
+        let status = status(pid);
+        let number = |name| number(&status, name);
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count();
         Process { resident_bytes: number("VmRSS:") << 10, threads: number("Threads:"), files: files as u64 }
+    }
+
+    /// The most resident memory that a process has had at any time, in bytes (`VmHWM`).
+    pub fn most_resident_bytes(pid: u32) -> u64 {
+        number(&status(pid), "VmHWM:") << 10
     }
 
     /// The most that it had of each.
@@ -34,6 +36,16 @@ impl Process {
             files: most(|one| one.files),
         }
     }
+}
+
+fn status(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs")
+}
+
+/// A number of the status, as it stands there.
+fn number(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
 }
 
 /// Fails unless a process had in the last third of its samples no more than in the third before, give or take what an

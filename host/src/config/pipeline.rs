@@ -46,7 +46,7 @@ pub(super) fn read_pipeline(
     let shadow = read_sink(shadow, base, Role::Shadow, findings);
     let shadow = if has_shadow { shadow } else { Some(SinkConfig::Discard) };
     let dead_letters = read_sink(section.section("dead_letters", findings), base, Role::DeadLetters, findings);
-    let batch = read_batch(section.section("batch", findings), exactly_once, findings);
+    let batch = read_batch(section.section("batch", findings), exactly_once, sink.as_ref(), findings);
     for (part, hint) in [
         ("source", "source = { kafka = { topics = [\"cloudtrail\"], group = \"trailhound\" } }"),
         ("sink", "sink = { kafka = { topic = \"findings\" } }"),
@@ -158,10 +158,28 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
 /// The cost of a transaction is one of a batch, so batches are larger with it.
 const BATCH_EXACTLY_ONCE: (usize, usize) = (10_000, 16 << 20);
 
-fn read_batch(mut section: Section<'_>, exactly_once: bool, findings: &mut Findings) -> BatchLimits {
+/// What a target beyond Kafka pays for each request (a write to its disk, an acknowledgement) is worth more than a moment's delay.
+const WAIT_BEYOND_KAFKA: Duration = Duration::from_millis(200);
+
+fn read_batch(
+    mut section: Section<'_>,
+    exactly_once: bool,
+    sink: Option<&SinkConfig>,
+    findings: &mut Findings,
+) -> BatchLimits {
     let mut batch = BatchLimits::default();
     if exactly_once {
         (batch.messages_max, batch.bytes_max) = BATCH_EXACTLY_ONCE;
+    }
+    match sink {
+        Some(
+            SinkConfig::Splunk(_)
+            | SinkConfig::OpenSearch(_)
+            | SinkConfig::Syslog(_)
+            | SinkConfig::Webhook(_)
+            | SinkConfig::Archive(_),
+        ) => batch.wait = WAIT_BEYOND_KAFKA,
+        Some(SinkConfig::Kafka(..) | SinkConfig::Stdout | SinkConfig::File(_) | SinkConfig::Discard) | None => {}
     }
     let mut wait_ms = u64::try_from(batch.wait.as_millis()).unwrap_or_default();
     section.number("messages_max", &mut batch.messages_max, [1, 1_000_000], findings);

@@ -135,6 +135,20 @@ fn exactly_once_has_larger_batches_unless_told_otherwise() {
 }
 
 #[test]
+fn a_target_beyond_kafka_gets_larger_requests_unless_told_otherwise() {
+    let wait = |sink: &str, more: &str| {
+        let text =
+            GOOD.replace("sink = { kafka = { topic = \"f\", create = { partitions = 4, replication = 1 } } }", sink);
+        let text = format!("{}{more}\n", text.replace("detect = true\n", ""));
+        parse(&text, "pipeline.toml", Path::new("")).unwrap().pipelines["detect"].batch.wait.as_millis()
+    };
+    let webhook = "sink = { webhook = { url = \"https://example.com/\" } }";
+    assert_eq!(wait("sink = { kafka = { topic = \"f\" } }", ""), 2);
+    assert_eq!(wait(webhook, ""), 200);
+    assert_eq!(wait(webhook, "batch.wait_ms = 7"), 7);
+}
+
+#[test]
 fn exactly_once_is_one_clusters() {
     let once = "delivery = \"exactly-once\"";
     check(

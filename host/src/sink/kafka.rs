@@ -17,8 +17,7 @@ pub struct KafkaSinkConfig {
     pub properties: Properties,
 }
 
-/// How long one poll for acknowledgements takes, always: it returns at its end, whatever has come. So this is what a
-/// delivery takes longer than its acknowledgement.
+/// The pause between two looks for acknowledgements, and so what a delivery may take longer than its acknowledgement.
 const POLL: Duration = Duration::from_millis(1);
 
 /// From when on the source is kept alive while acknowledgements are waited for.
@@ -110,7 +109,7 @@ impl KafkaSink {
                         break;
                     }
                     Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
-                        self.collect(POLL, &mut waiting, &mut failed);
+                        self.collect(&mut waiting, &mut failed);
                         self.patient(started, waiting, wait)?;
                     }
                     Err(error) => {
@@ -121,7 +120,7 @@ impl KafkaSink {
             }
         }
         while waiting > 0 {
-            self.collect(POLL, &mut waiting, &mut failed);
+            self.collect(&mut waiting, &mut failed);
             if waiting > 0 {
                 self.patient(started, waiting, wait)?;
             }
@@ -134,9 +133,15 @@ impl KafkaSink {
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
-    fn collect(&self, timeout: Duration, waiting: &mut usize, failed: &mut Vec<(usize, RDKafkaErrorCode)>) {
-        self.producer.poll(timeout);
-        for (index, report) in self.producer.context().take() {
+    /// Takes the reports that are there, and pauses where there is none. rust-rdkafka's own wait asks again and again for the whole of its
+    /// last millisecond, which costs a core, and does not end when a report comes.
+    fn collect(&self, waiting: &mut usize, failed: &mut Vec<(usize, RDKafkaErrorCode)>) {
+        self.producer.poll(Duration::ZERO);
+        let reports = self.producer.context().take();
+        if reports.is_empty() {
+            std::thread::sleep(POLL);
+        }
+        for (index, report) in reports {
             *waiting = waiting.saturating_sub(1);
             if let Err(error) = report {
                 failed.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));

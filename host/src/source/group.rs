@@ -20,12 +20,18 @@ use crate::metrics::PipelineMetrics;
 /// and as it led to nothing, nothing is repeated.
 const REVOKE_MAX: Duration = Duration::from_secs(5);
 
+/// How long the end of a paused partition is waited for, which a broker that is well gives at once: nobody looks at the target
+/// meanwhile.
+const LAG_WAIT: Duration = Duration::from_millis(200);
+
 /// What the rebalance callback shares with the worker. Both run on the worker's thread, within `poll`; the lock only
 /// satisfies the compiler.
 #[derive(Default)]
 pub(super) struct Progress {
     /// The next offset of each partition: one past the last message that was received and delivered.
     pub(super) delivered: Offsets,
+    /// Where each partition was begun to be read.
+    begun: Offsets,
     /// Partitions that the group has given, as long as it is not known where to begin.
     pub(super) arrived: Option<Arrived>,
     /// Whether the consumer is about to leave: what arrives now is not read.
@@ -152,6 +158,11 @@ impl Context {
     ) -> TopicPartitionList {
         let mut all = begun.map(|begun| begin::moved_on(consumer, &begun)).unwrap_or_default();
         partitions.elements().iter().for_each(|found| begin::add(&mut all, found, found.offset()));
+        let begun = partitions.elements().into_iter().filter_map(|found| {
+            let at = found.offset().to_raw().filter(|at| *at >= 0)?;
+            Some(((Arc::from(found.topic()), found.partition()), at))
+        });
+        self.progress().begun.extend(begun);
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             _ => consumer.assign(&all),
@@ -186,10 +197,32 @@ impl Context {
         unassign(consumer, partitions);
         let mut progress = self.progress();
         progress.delivered.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
+        progress.begun.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
         if let Some(metrics) = &self.metrics {
             taken.iter().for_each(|(topic, partition)| metrics.no_lag(topic, *partition));
         }
         progress.revoked.extend(taken);
+    }
+
+    /// Tells how many messages wait in a partition whose end this is. librdkafka knows that only of what a group has committed, and
+    /// a target that was never up has let nothing be committed.
+    fn tell_lag(&self, progress: &Progress, topic: &str, partition: i32, end: i64) {
+        let key = (Arc::from(topic), partition);
+        if let (Some(metrics), Some(at)) =
+            (&self.metrics, progress.delivered.get(&key).or_else(|| progress.begun.get(&key)))
+        {
+            metrics.lag(topic, partition, end.saturating_sub(*at).max(0));
+        }
+    }
+
+    /// The same of all partitions that are read, while they are paused: librdkafka learns of an end only by fetching.
+    pub(super) fn tell_lag_of_paused(&self, consumer: &BaseConsumer<Self>) {
+        let partitions: Vec<_> = self.progress().begun.keys().cloned().collect();
+        for (topic, partition) in partitions {
+            // One that does not answer will not be the only one.
+            let Ok((_, end)) = consumer.fetch_watermarks(&topic, partition, LAG_WAIT) else { return };
+            self.tell_lag(&self.progress(), &topic, partition, end);
+        }
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -207,11 +240,18 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let Some(metrics) = &self.metrics else { return };
+        let progress = self.progress();
+        // What it knows of a paused partition is old.
+        if progress.paused {
+            return;
+        }
         for topic in statistics.topics.values() {
-            // Partition -1 is librdkafka's own; a lag of -1 is not known yet.
-            for partition in topic.partitions.values().filter(|p| p.partition >= 0 && p.consumer_lag >= 0) {
-                metrics.lag(&topic.topic, partition.partition, partition.consumer_lag);
+            for partition in topic.partitions.values() {
+                // Before what belongs to transactions under way, where they are not read. Below zero it is not known yet.
+                let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                if end >= 0 {
+                    self.tell_lag(&progress, &topic.topic, partition.partition, end);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A real receiver of Splunk's HTTP Event Collector: OpenTelemetry's, in a small Go program that is built once.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -91,6 +92,17 @@ impl Hec {
         let text = read_lossy(&self.file());
         // A line that a kill has torn is at most the last of its time, and was not answered.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// How many events have arrived.
+    pub fn count(&self) -> usize {
+        let file = std::fs::File::open(self.file()).expect("the receiver's file");
+        BufReader::new(file).split(b'\n').map_while(Result::ok).count()
+    }
+
+    /// Forgets all that has arrived.
+    pub fn forget(&self) {
+        std::fs::write(self.file(), "").expect("the receiver's file");
     }
 
     fn file(&self) -> PathBuf {

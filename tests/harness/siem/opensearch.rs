@@ -23,12 +23,17 @@ const LOG4J: &str = "2.25.4";
 /// Documents that one search gives; OpenSearch allows no more.
 const PAGE: usize = 10_000;
 
+/// Small and soon up.
+const SMALL: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
 /// A node that holds indexes.
 #[derive(Debug)]
 pub struct OpenSearch {
     class_path: &'static str,
     folder: Folder,
     port: u16,
+    /// Options of its virtual machine.
+    java: &'static [&'static str],
     settings: Vec<String>,
     /// None while the node is down.
     process: Option<Child>,
@@ -39,7 +44,7 @@ impl OpenSearch {
     /// The node for all tests of this process that do not break it. Each has indexes of its own.
     pub fn shared() -> Option<&'static OpenSearch> {
         static SHARED: LazyLock<Option<OpenSearch>> =
-            LazyLock::new(|| install().ok().map(|class_path| OpenSearch::with(class_path, &[])));
+            LazyLock::new(|| install().ok().map(|class_path| OpenSearch::with(class_path, &SMALL, &[])));
         install().inspect_err(|why| skip("OpenSearch", why)).ok()?;
         SHARED.as_ref()
     }
@@ -48,10 +53,16 @@ impl OpenSearch {
     /// `http.max_content_length=1mb`.
     pub fn start(settings: &[&str]) -> Option<OpenSearch> {
         let class_path = install().inspect_err(|why| skip("OpenSearch", why)).ok()?;
-        Some(OpenSearch::with(class_path, settings))
+        Some(OpenSearch::with(class_path, &SMALL, settings))
     }
 
-    fn with(class_path: &'static str, more: &[&str]) -> OpenSearch {
+    /// Starts a node to be measured: with memory for large requests, and all that Java does to be fast.
+    pub fn start_large() -> Option<OpenSearch> {
+        let class_path = install().inspect_err(|why| skip("OpenSearch", why)).ok()?;
+        Some(OpenSearch::with(class_path, &["-Xms1g", "-Xmx1g"], &[]))
+    }
+
+    fn with(class_path: &'static str, java: &'static [&'static str], more: &[&str]) -> OpenSearch {
         let folder = Folder::new("opensearch");
         let (home, port) = (folder.path().display(), free_port());
         let mut settings = vec![
@@ -68,7 +79,7 @@ impl OpenSearch {
             "cluster.routing.allocation.disk.threshold_enabled=false",
         ];
         settings.extend(fixed.iter().chain(more).map(|setting| (*setting).to_owned()));
-        let mut node = OpenSearch { class_path, folder, port, settings, process: None, starts: 0 };
+        let mut node = OpenSearch { class_path, folder, port, java, settings, process: None, starts: 0 };
         node.restart();
         node
     }
@@ -95,7 +106,7 @@ impl OpenSearch {
         assert!(self.process.is_none(), "the node is running");
         self.starts += 1;
         let mut java = Command::new("java");
-        java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", self.class_path]);
+        java.args(self.java).args(["-cp", self.class_path]);
         java.arg("EmbeddedNode").args(&self.settings);
         let mut process = Child::start(&java, self.folder.path(), &format!("node-{}", self.starts));
         until_started("OpenSearch", &mut process, |process| {

@@ -23,7 +23,7 @@ pub struct Request {
     pub path: String,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body; decompressed where `content-encoding` is gzip.
+    /// The body; decompressed where `content-encoding` is gzip, unless the server is a light one.
     pub body: Vec<u8>,
 }
 
@@ -31,6 +31,15 @@ impl Request {
     /// A header's value; empty where there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    fn decompress(&mut self) -> io::Result<()> {
+        if self.header("content-encoding") == "gzip" {
+            let mut plain = Vec::new();
+            flate2::read::MultiGzDecoder::new(&self.body[..]).read_to_end(&mut plain)?;
+            self.body = plain;
+        }
+        Ok(())
     }
 
     /// The body as text.
@@ -74,6 +83,8 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     connections: Mutex<Vec<TcpStream>>,
     tls: Option<Arc<ServerConfig>>,
+    /// Whether requests are kept, with their bodies decompressed.
+    keeps: bool,
     down: AtomicBool,
 }
 
@@ -88,7 +99,12 @@ pub struct Stub {
 impl Stub {
     /// A plain server. `handler` sees each request and its number, from 0, one at a time.
     pub fn start(handler: impl FnMut(&Request, usize) -> Reply + Send + 'static) -> Stub {
-        Stub::with(None, Box::new(handler))
+        Stub::with(None, true, Box::new(handler))
+    }
+
+    /// The same as cheap as it can be, for what is measured: requests are not kept, and their bodies stay as they were sent.
+    pub fn start_light(handler: impl FnMut(&Request, usize) -> Reply + Send + 'static) -> Stub {
+        Stub::with(None, false, Box::new(handler))
     }
 
     /// The same with TLS.
@@ -106,15 +122,16 @@ impl Stub {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .expect("a certificate and its key");
-        Stub::with(Some(Arc::new(config)), Box::new(handler))
+        Stub::with(Some(Arc::new(config)), true, Box::new(handler))
     }
 
-    fn with(tls: Option<Arc<ServerConfig>>, handler: Handler) -> Stub {
+    fn with(tls: Option<Arc<ServerConfig>>, keeps: bool, handler: Handler) -> Stub {
         let shared = Shared {
             handler: Mutex::new((handler, 0)),
             requests: Mutex::default(),
             connections: Mutex::default(),
             tls,
+            keeps,
             down: AtomicBool::new(true),
         };
         let mut stub = Stub { shared: Arc::new(shared), port: free_port(), thread: None };
@@ -196,12 +213,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Answers the requests of one connection.
 fn serve(stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream)? {
+    while let Some(mut request) = read(&mut stream)? {
+        if shared.keeps {
+            request.decompress()?;
+        }
         let reply = {
             let mut handler = locked(&shared.handler);
             let number = handler.1;
             handler.1 += 1;
-            locked(&shared.requests).push(request.clone());
+            if shared.keeps {
+                locked(&shared.requests).push(request.clone());
+            }
             (handler.0)(&request, number)
         };
         match reply {
@@ -260,11 +282,6 @@ fn read(stream: &mut BufReader<impl Read + Write>) -> io::Result<Option<Request>
         let length = request.header("content-length").parse().unwrap_or(0);
         request.body.resize(length, 0);
         stream.read_exact(&mut request.body)?;
-    }
-    if request.header("content-encoding") == "gzip" {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(&request.body[..]).read_to_end(&mut plain)?;
-        request.body = plain;
     }
     Ok(Some(request))
 }

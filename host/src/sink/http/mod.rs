@@ -50,7 +50,8 @@ impl Default for HttpConfig {
             client: None,
             connect_max: Duration::from_secs(5),
             request_max: Duration::from_secs(30),
-            request_bytes_max: 4 << 20,
+            // More than a batch holds, whose messages get an envelope each: a batch is one request, and one acknowledgement.
+            request_bytes_max: 5 << 20,
             gzip: true,
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(30),

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::sink::{Outgoing, Refused};
 
+/// Bytes that a target's form may add to a message; where it is more the buffer grows.
+const AROUND_BYTES: usize = 256;
+
 /// Encoded messages, and those of them that no target would take.
 #[derive(Debug, Default)]
 pub(crate) struct Parcels {
@@ -20,7 +23,9 @@ impl Parcels {
         messages: &[Outgoing<'_>],
         mut encode: impl FnMut(&Outgoing<'_>, &mut Vec<u8>) -> Result<(), String>,
     ) -> Parcels {
-        let mut parcels = Parcels::default();
+        // A buffer that grows step by step has twice as much in the end.
+        let bytes = messages.iter().map(|message| message.payload.len() + AROUND_BYTES).sum();
+        let mut parcels = Parcels { bytes: Vec::with_capacity(bytes), ..Parcels::default() };
         for message in messages {
             parcels.push(|to| encode(message, to));
         }
