@@ -228,8 +228,9 @@ fn special(word: [u8; 8]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_le_bytes(word);
     let less = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word;
-    let found = less(word, 0x20) | less(word ^ ONES * u64::from(b'"'), 1) | less(word ^ ONES * u64::from(b'\\'), 1);
-    found & ONES << 7
+    let without = |byte: u8| word ^ (ONES * u64::from(byte));
+    let found = less(word, 0x20) | less(without(b'"'), 1) | less(without(b'\\'), 1);
+    found & (ONES << 7)
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ impl Members {
 /// A member of an object: where its key, without quotes, and its value lie, in bytes from the object's beginning.
 pub type MemberAt = (Range<u32>, Range<u32>);
 
+/// A member of an object: its name without quotes, and the JSON of its value.
+pub type Member<'r> = (&'r [u8], &'r [u8]);
+
 /// A record that was skimmed.
 #[derive(Clone, Copy, Debug)]
 pub struct Skimmed<'r> {
@@ -84,7 +87,7 @@ impl<'r> Skimmed<'r> {
     }
 
     /// Its members, names and JSON, in the order of the text.
-    pub fn members(&self) -> impl DoubleEndedIterator<Item = (&'r [u8], &'r [u8])> + use<'r> {
+    pub fn members(&self) -> impl DoubleEndedIterator<Item = Member<'r>> + use<'r> {
         let raw = self.raw;
         let slice = move |range: &Range<u32>| raw.get(range.start as usize..range.end as usize).unwrap_or_default();
         self.members.iter().map(move |(key, value)| (slice(key), slice(value)))
@@ -112,7 +115,7 @@ impl<'r> Skimmed<'r> {
 }
 
 /// The members of a value that was skimmed, names and JSON, in the order of the text; none of what is no object.
-pub fn members(value: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Subtle> {
+pub fn members(value: &[u8]) -> Result<Vec<Member<'_>>, Subtle> {
     let mut found = Vec::new();
     match value {
         [b'{', rest @ ..] if rest.trim_ascii() != b"}" => {
