@@ -81,13 +81,14 @@ fn what_all_cores_load_is_told_in_the_order_of_names() {
     assert!(done.stderr.contains("module m15 has proved itself"), "{}", done.stderr);
 }
 
-/// How many modules had nearly all of their functions in the cache.
+/// How many modules had most of their functions in the cache. The keys of some depend on what the process has compiled
+/// before, and so on which of its threads was faster.
 fn from_cache(done: &Done) -> usize {
     let number = |line: &str, name: &str| -> usize {
         line.split_once(name).and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).expect("a number")
     };
     let lines = done.stderr.lines().filter(|line| line.contains("module compiled"));
-    lines.filter(|line| number(line, " compiled=") * 10 < number(line, " functions=")).count()
+    lines.filter(|line| number(line, " compiled=") * 2 < number(line, " functions=")).count()
 }
 
 #[test]

@@ -57,8 +57,8 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 
 /// Where messages are carried on, these on top. Findings resemble each other, so that a fetch of librdkafka's own size, a megabyte
-/// of each partition, becomes hundreds in memory once it is decompressed (32 times as much was seen, of findings by one
-/// rule); and while one batch is delivered it is enough when the next is there.
+/// of each partition, becomes many times as much in memory once it is decompressed (BENCHMARKS.md has what that came to); and
+/// while one batch is delivered it is enough when the next is there.
 const CARRIED_DEFAULTS: [(&str, &str); 3] =
     [("queued.max.messages.kbytes", "4096"), ("fetch.message.max.bytes", "131072"), ("fetch.max.bytes", "1000000")];
 
