@@ -128,8 +128,8 @@ fn exactly_once_has_larger_batches_unless_told_otherwise() {
         let pipeline = &config.pipelines["detect"];
         (pipeline.exactly_once, pipeline.batch.messages_max, pipeline.batch.bytes_max)
     };
-    assert_eq!(of(""), (false, 2_000, 4 << 20));
-    assert_eq!(of("delivery = \"at-least-once\""), (false, 2_000, 4 << 20));
+    assert_eq!(of(""), (false, 1_000, 4 << 20));
+    assert_eq!(of("delivery = \"at-least-once\""), (false, 1_000, 4 << 20));
     assert_eq!(of("delivery = \"exactly-once\""), (true, 10_000, 16 << 20));
     assert_eq!(of("delivery = \"exactly-once\"\nbatch.messages_max = 7"), (true, 7, 16 << 20));
 }
