@@ -20,7 +20,7 @@ use crate::kafka::{Membership, TransactionError};
 use crate::shutdown::Shutdown;
 
 /// When a batch ends: whichever limit is reached first. Small batches when it is quiet, large ones when it is busy, but none that
-/// does not fit the cache of a core: a thousand records take 1.5 MB, and are a tenth faster than two thousand.
+/// does not fit the cache of a core: a thousand records take 1.5 MB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Messages in a batch.
