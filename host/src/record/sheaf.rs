@@ -47,9 +47,11 @@ impl Sheaf {
         list: &[u8],
     ) -> Option<impl Iterator<Item = (&'r [u8], Shape<'r>)> + 's> {
         let start = (list.as_ptr() as usize).checked_sub(raw.as_ptr() as usize)?;
-        let member = |part: &Part| part.0 == Found::Member;
-        let after = self.0.iter().position(|part| member(part) && part.2.start as usize == start)?;
+        let end = start + list.len();
+        // Each part ends behind the one before. A walk would take the square of their number where there are many lists.
+        let after = self.0.binary_search_by_key(&end, |part| part.2.end as usize).ok()?;
         let before = self.0.get(..after)?;
+        let member = |part: &Part| part.0 == Found::Member;
         let parts = before.get(before.iter().rposition(member).map_or(0, |at| at + 1)..)?;
         let elements = parts.split_inclusive(|part| part.0 == Found::Element);
         // What lies between objects is known to be JSON. Where it is more than one mark, there are other elements.
@@ -60,7 +62,7 @@ impl Sheaf {
             }
             (from, mark) = (element.end as usize, b',');
         }
-        is_mark(raw.get(from..start + list.len())?, b']').then_some(())?;
+        is_mark(raw.get(from..end)?, b']').then_some(())?;
         Some(elements.filter_map(move |parts| Some((slice(raw, &parts.last()?.2), shape(parts, Found::Inner, raw)))))
     }
 }
