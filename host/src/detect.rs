@@ -221,14 +221,18 @@ impl Detector {
         self.settle(rules, now_ms, deliver)
     }
 
+    fn forget_events(&mut self) {
+        self.events.clear();
+        self.raws.clear();
+        self.members.clear();
+    }
+
     fn waiting_bytes(&self) -> usize {
         self.raws.len() + self.members.len() * size_of::<MemberAt>()
     }
 
     fn reset(&mut self) {
-        self.events.clear();
-        self.raws.clear();
-        self.members.clear();
+        self.forget_events();
         self.outcomes.clear();
         self.output.clear();
         self.counts = Counts::default();
@@ -303,9 +307,7 @@ impl Detector {
             deliver(&mut self.output)?;
             self.output.clear();
         }
-        self.events.clear();
-        self.raws.clear();
-        self.members.clear();
+        self.forget_events();
         Ok(())
     }
 

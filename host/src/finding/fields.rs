@@ -81,9 +81,7 @@ impl<'a> Fields<'a> {
                 b"eventTime" => fields.event_time = value.text_or_number()?,
                 b"eventVersion" => fields.event_version = value.text()?,
                 b"sharedEventID" => fields.shared_event_id = value.text()?,
-                b"addendum" => {
-                    fields.original_event_id = value.get(b"originalEventID")?.map_or(Ok(None), Node::text)?
-                }
+                b"addendum" => fields.original_event_id = value.get("originalEventID")?.map_or(Ok(None), Node::text)?,
                 b"awsRegion" => fields.aws_region = value.text()?,
                 b"recipientAccountId" => fields.recipient_account_id = value.account()?,
                 b"sourceIPAddress" => fields.source_ip_address = value.text()?,
@@ -130,10 +128,10 @@ impl<'a> Identity<'a> {
         (self.session_issuer, self.session_created, self.session_mfa) = (None, None, None);
         for (key, value) in context.members()? {
             match key {
-                b"sessionIssuer" => self.session_issuer = value.get(b"arn")?.map_or(Ok(None), Node::text)?,
+                b"sessionIssuer" => self.session_issuer = value.get("arn")?.map_or(Ok(None), Node::text)?,
                 b"attributes" => {
-                    self.session_created = value.get(b"creationDate")?.map_or(Ok(None), Node::text)?;
-                    self.session_mfa = value.get(b"mfaAuthenticated")?.map_or(Ok(None), Node::bool_or_text)?;
+                    self.session_created = value.get("creationDate")?.map_or(Ok(None), Node::text)?;
+                    self.session_mfa = value.get("mfaAuthenticated")?.map_or(Ok(None), Node::bool_or_text)?;
                 }
                 _ => {}
             }

@@ -23,7 +23,7 @@ impl<'a> Node<'a> {
         let mut members = Vec::new();
         match self {
             Node::Skimmed(json) => {
-                members.extend(record::members(json)?.into_iter().map(|(name, value)| (name, Node::Skimmed(value))));
+                record::members(json, |(name, value)| members.push((name, Node::Skimmed(value))))?;
             }
             Node::Tree(tree) => {
                 let all = tree.as_object().into_iter().flatten();
@@ -35,8 +35,11 @@ impl<'a> Node<'a> {
     }
 
     /// The first member called `name`.
-    pub(super) fn get(self, name: &[u8]) -> Result<Option<Node<'a>>, Subtle> {
-        Ok(self.members()?.into_iter().rfind(|(key, _)| *key == name).map(|(_, value)| value))
+    pub(super) fn get(self, name: &str) -> Result<Option<Node<'a>>, Subtle> {
+        Ok(match self {
+            Node::Skimmed(json) => record::member(json, name)?.map(Node::Skimmed),
+            Node::Tree(tree) => tree.as_object().and_then(|object| object.get(&name)).map(Node::Tree),
+        })
     }
 
     /// A string that is not empty.

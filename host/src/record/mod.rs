@@ -51,7 +51,7 @@ use sonic_rs::Value;
 
 pub use limits::ReadLimits;
 pub use reason::{DeadReason, SkipKind};
-pub use skim::{Look, Member, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle, members};
+pub use skim::{Look, Member, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle, member, members};
 pub use stream::{Item, ItemKind, Splitter};
 
 /// What a message holds, one thing at a time.

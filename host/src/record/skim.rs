@@ -104,7 +104,7 @@ impl<'r> Skimmed<'r> {
     pub fn look<'n>(&self, mut path: impl Iterator<Item = &'n str>) -> Look<'r> {
         let Some(mut value) = path.next().and_then(|name| self.member(name)) else { return Look::Missing };
         for name in path {
-            match inner(value, name) {
+            match member(value, name) {
                 Ok(Some(found)) => value = found,
                 Ok(None) => return Look::Missing,
                 Err(Subtle) => return Look::Unsure,
@@ -114,37 +114,32 @@ impl<'r> Skimmed<'r> {
     }
 }
 
-/// The members of a value that was skimmed, names and JSON, in the order of the text; none of what is no object.
-pub fn members(value: &[u8]) -> Result<Vec<Member<'_>>, Subtle> {
-    let mut found = Vec::new();
+/// Visits the members of a value that was skimmed, in the order of the text; none of what is no object.
+pub fn members<'r>(value: &'r [u8], mut visit: impl FnMut(Member<'r>)) -> Result<(), Subtle> {
     match value {
         [b'{', rest @ ..] if rest.trim_ascii() != b"}" => {
             let slice = |range: Range<usize>| value.get(range).unwrap_or_default();
-            object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| found.push((slice(key), slice(member))))
-                .ok_or(Subtle)?;
+            let found = object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| visit((slice(key), slice(member))));
+            found.ok_or(Subtle)
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+/// The JSON of the first member called `name` of a value that was skimmed.
+pub fn member<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
+    let mut found = None;
+    members(value, |(key, member)| {
+        if found.is_none() && key == name.as_bytes() {
+            found = Some(member);
+        }
+    })?;
     Ok(found)
 }
 
 /// Something that is left to the parser.
 #[derive(Clone, Copy, Debug)]
 pub struct Subtle;
-
-/// The first member called `name` of a value that was skimmed.
-fn inner<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
-    if value.first() != Some(&b'{') {
-        return Ok(None);
-    }
-    let mut found = None;
-    let seen = object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| {
-        if found.is_none() && value.get(key) == Some(name.as_bytes()) {
-            found = value.get(member);
-        }
-    });
-    seen.map(|()| found).ok_or(Subtle)
-}
 
 /// Brackets that may lie within each other in what is plain, in levels: a bit each.
 pub const PLAIN_DEPTH_MAX: usize = 64;
