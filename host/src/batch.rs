@@ -190,7 +190,12 @@ impl Batch {
 
     /// The messages in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Origin, Message<'_>)> {
-        self.messages.iter().map(|(origin, payload)| {
+        self.since(0)
+    }
+
+    /// The messages in order, without the first `seen`.
+    pub fn since(&self, seen: usize) -> impl Iterator<Item = (&Origin, Message<'_>)> {
+        self.messages.iter().skip(seen).map(|(origin, payload)| {
             let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
             let message = match payload {
                 Payload::Bytes(range) => Message::Bytes(slice(range)),
@@ -204,6 +209,13 @@ impl Batch {
     /// The origins in order.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.messages.iter().map(|(origin, _)| origin)
+    }
+
+    /// The last origin of each run of messages of one partition, in order: a partition may have several, of which the last
+    /// says how far it goes. A fetch brings hundreds of messages of one partition, so there are few.
+    pub fn ends(&self) -> impl Iterator<Item = &Origin> {
+        let runs = self.messages.chunk_by(|(a, _), (b, _)| a.partition == b.partition && a.source == b.source);
+        runs.filter_map(|run| run.last()).map(|(origin, _)| origin)
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {

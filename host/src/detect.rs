@@ -156,21 +156,21 @@ impl Detector {
         }
     }
 
-    /// Runs `rules` over `batch`. `deliver` is called with all of the output, in parts where it is large; what it
+    /// Runs `rules` over `batch`, but for its first `seen` messages. `deliver` is called with all of the output, in parts where it is large; what it
     /// leaves in the output is dropped. While modules are slow it is called with an empty output now and then, so that
     /// the caller can keep its place in a group. Its error ends detection and is returned. `now_ms` is the time that findings
     /// are stamped with, in milliseconds since the epoch.
     pub fn detect<E>(
         &mut self,
         rules: &RuleSet,
-        batch: &Batch,
+        (batch, seen): (&Batch, usize),
         now_ms: i64,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<Counts, E> {
         self.reset();
         self.evaluator.begin(rules);
         let mut reader = std::mem::take(&mut self.reader);
-        let done = self.read(&mut reader, rules, batch, now_ms, deliver);
+        let done = self.read(&mut reader, rules, (batch, seen), now_ms, deliver);
         self.reader = reader;
         done?;
         self.counts.swap = self.evaluator.take_swap();
@@ -187,13 +187,13 @@ impl Detector {
         &mut self,
         reader: &mut Reader,
         rules: &RuleSet,
-        batch: &Batch,
+        (batch, seen): (&Batch, usize),
         now_ms: i64,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         let may_select = |record: &Skimmed<'_>| rules.may_select(record);
         let wanted: Option<record::Wanted<'_>> = if rules.selects_all() { None } else { Some(&may_select) };
-        for (origin, message) in batch.iter() {
+        for (origin, message) in batch.since(seen) {
             let bytes = match message {
                 Message::Bytes(bytes) => Some(bytes),
                 Message::Tombstone => None,

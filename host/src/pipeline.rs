@@ -114,7 +114,7 @@ pub fn run(
         }
         let (mut turn, mut pause) = (work.turn(), AGAIN_AFTER.0);
         let counts = loop {
-            match attempt(pipeline, &mut turn, &batch, source, delivery) {
+            match attempt(pipeline, &mut turn, &mut batch, source, delivery) {
                 Err(error) if error.again() => {
                     tracing::warn!("{error}; the batch is done again");
                     if !pipeline.wait(source).pause(pause) {
@@ -138,7 +138,7 @@ pub fn run(
 fn attempt(
     pipeline: &Pipeline,
     turn: &mut Turn<'_>,
-    batch: &Batch,
+    batch: &mut Batch,
     source: &mut Source,
     delivery: &mut Delivery,
 ) -> Result<Counts, PipelineError> {
@@ -152,16 +152,24 @@ fn attempt(
         }
     };
     let (mut refused, mut appended) = (Counts::default(), Vec::new());
-    let mut counts = detector.detect(rules, batch, *now_ms, &mut |output| {
-        if output.is_empty() {
-            // Modules are slow: nobody else must take over the partitions meanwhile.
-            source.keep_alive();
-            return Ok(());
+    let (mut counts, mut seen) = (Counts::default(), 0);
+    loop {
+        let detected = detector.detect(rules, (batch, seen), *now_ms, &mut |output| {
+            if output.is_empty() {
+                // Modules are slow: nobody else must take over the partitions meanwhile.
+                source.keep_alive();
+                return Ok(());
+            }
+            delivery.deliver(output, &mut refused, pipeline.wait(source))?;
+            appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
+            Ok::<(), SinkError>(())
+        })?;
+        counts.add(&detected);
+        seen = batch.len();
+        if !source.more(batch, &pipeline.shutdown)? {
+            break;
         }
-        delivery.deliver(output, &mut refused, pipeline.wait(source))?;
-        appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
-        Ok::<(), SinkError>(())
-    })?;
+    }
     source.commit(batch, &pipeline.shutdown)?;
     let acknowledged_ms = self::now_ms();
     appended.into_iter().for_each(|ms| pipeline.metrics.append_to_finding(acknowledged_ms - ms));

@@ -153,9 +153,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether one is open.
-    pub fn is_open(&self) -> bool {
-        self.state().open.is_some()
+    /// How long one has been open; None where none is.
+    pub fn age(&self) -> Option<Duration> {
+        self.state().open.as_ref().map(|open| open.since.elapsed())
     }
 
     /// Sends messages within the open transaction and waits for none but those that must be sent alone. Returns the

@@ -1,7 +1,6 @@
 //! The Kafka source: one consumer of a group, owned by one worker. A worker finishes its batch before it polls again,
 //! so a rebalance finds nothing in flight but what a slow sink holds up.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,13 +80,33 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 /// How long leaving the group may take. A consumer's drop has been seen to hang (rust-rdkafka#509).
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
+/// A batch that is one transaction is read and detected in pieces of this size, which fit the cache of a core.
+const PIECE: Room = Room { messages: 1_000, bytes: 4 << 20 };
+
+/// A transaction that is older gets no more pieces. Kafka Streams commits at this interval (`commit.interval.ms` with
+/// exactly_once_v2).
+const OPEN_MAX: Duration = Duration::from_millis(100);
+
+/// What a batch may hold.
+#[derive(Clone, Copy)]
+struct Room {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn has(self, batch: &Batch) -> bool {
+        batch.len() < self.messages && batch.held_bytes() < self.bytes
+    }
+}
+
 /// A consumer and how far its messages have been delivered.
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     limits: BatchLimits,
     /// Whether keys and headers are kept, because the messages are carried on.
     carried: bool,
-    topics: HashMap<String, Arc<str>>,
+    topics: Vec<Arc<str>>,
     named: String,
     committed: Instant,
     /// Messages that arrived while the source was paused.
@@ -141,7 +160,7 @@ impl KafkaSource {
             consumer,
             limits,
             carried,
-            topics: config.topics.iter().map(|topic| (topic.clone(), Arc::from(topic.as_str()))).collect(),
+            topics: topics.into_iter().map(Arc::from).collect(),
             named,
             committed: Instant::now(),
             given: Instant::now(),
@@ -159,7 +178,10 @@ impl KafkaSource {
         self.held.clear();
         let mut ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
         let idle_ends = Instant::now() + IDLE_MAX;
-        while batch.len() < self.limits.messages_max && batch.held_bytes() < self.limits.bytes_max {
+        // What is there is taken without a look at the clock, which would be several a message.
+        let mut dry = false;
+        let room = self.room(batch);
+        while room.has(batch) {
             if shutdown.requested() {
                 self.given = Instant::now();
                 return Ok(!batch.is_empty());
@@ -168,10 +190,12 @@ impl KafkaSource {
                 break;
             }
             let timeout = match ends {
+                _ if !dry => Duration::ZERO,
                 None => POLL_MAX,
                 Some(ends) => ends.saturating_duration_since(Instant::now()),
             };
             let polled = self.consumer.poll(timeout);
+            dry = polled.is_none();
             settle(&self.consumer, batch);
             let received = match polled {
                 Some(Ok(message)) => {
@@ -204,9 +228,46 @@ impl KafkaSource {
         Ok(true)
     }
 
+    /// See [`super::Source::more`].
+    pub(super) fn more(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
+        // Where nothing has to be committed a next batch is as good.
+        let open = self.transaction().and_then(|transaction| transaction.age());
+        if open.is_none_or(|age| age >= OPEN_MAX) {
+            return Ok(false);
+        }
+        let (seen, room) = (batch.len(), self.room(batch));
+        let paused = self.consumer.context().progress().paused;
+        // What is held came later than what is in the batch, and sooner than what a poll would bring.
+        while !paused && self.held.is_empty() && self.taken.is_empty() && room.has(batch) && !shutdown.requested() {
+            let polled = self.consumer.poll(Duration::ZERO);
+            // The batch is done again, without these.
+            self.taken.extend(settle(&self.consumer, &mut self.held));
+            match polled {
+                Some(Ok(message)) if self.taken.is_empty() => push(&self.topics, self.carried, batch, &message),
+                Some(Ok(message)) => push(&self.topics, self.carried, &mut self.held, &message),
+                Some(Err(error)) => self.tolerate(error)?,
+                None => break,
+            }
+        }
+        self.given = Instant::now();
+        Ok(batch.len() > seen)
+    }
+
+    /// How far a batch may be filled before it is looked at.
+    fn room(&self, batch: &Batch) -> Room {
+        let Room { messages, bytes } = Room { messages: self.limits.messages_max, bytes: self.limits.bytes_max };
+        match self.transaction() {
+            None => Room { messages, bytes },
+            Some(_) => Room {
+                messages: messages.min(batch.len() + PIECE.messages),
+                bytes: bytes.min(batch.held_bytes() + PIECE.bytes),
+            },
+        }
+    }
+
     /// See [`super::Source::commit`].
     pub(super) fn commit(&mut self, batch: &Batch, shutdown: &Shutdown) -> Result<(), SourceError> {
-        let Some(transaction) = self.transaction().filter(|transaction| transaction.is_open()) else {
+        let Some(transaction) = self.transaction().filter(|transaction| transaction.age().is_some()) else {
             self.note_delivered(batch);
             return self.commit_when_due(shutdown);
         };
@@ -215,7 +276,7 @@ impl KafkaSource {
             return Err(TransactionError::Again("partitions were taken away".to_owned()).into());
         }
         let of_batch: Offsets =
-            batch.origins().map(|origin| ((Arc::clone(&origin.source), origin.partition), origin.offset + 1)).collect();
+            batch.ends().map(|origin| ((Arc::clone(&origin.source), origin.partition), origin.offset + 1)).collect();
         let mut offsets = self.consumer.context().progress().delivered.clone();
         offsets.extend(of_batch.clone());
         // From here on partitions may be taken away: who gets them waits for this transaction's end.
@@ -260,7 +321,7 @@ impl KafkaSource {
     fn note_delivered(&mut self, batch: &Batch) {
         let mut progress = self.consumer.context().progress();
         let Progress { delivered, dirty, .. } = &mut *progress;
-        for origin in batch.origins() {
+        for origin in batch.ends() {
             if self.taken.is_empty() || !contains(&self.taken, &origin.source, origin.partition) {
                 match delivered.get_mut(&(Arc::clone(&origin.source), origin.partition)) {
                     Some(next) => *next = origin.offset + 1,
@@ -438,8 +499,9 @@ fn settle(consumer: &BaseConsumer<Context>, batch: &mut Batch) -> Vec<(String, i
     revoked
 }
 
-fn push(topics: &HashMap<String, Arc<str>>, carried: bool, batch: &mut Batch, message: &BorrowedMessage<'_>) {
-    let source = topics.get(message.topic()).cloned().unwrap_or_else(|| Arc::from(message.topic()));
+fn push(topics: &[Arc<str>], carried: bool, batch: &mut Batch, message: &BorrowedMessage<'_>) {
+    let topic = message.topic();
+    let source = topics.iter().find(|known| ***known == *topic).cloned().unwrap_or_else(|| Arc::from(topic));
     let appended_ms = message.timestamp().to_millis().filter(|ms| *ms >= 0);
     let origin = Origin { source, partition: message.partition(), offset: message.offset(), appended_ms };
     if !carried {

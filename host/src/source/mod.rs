@@ -79,6 +79,15 @@ impl Source {
         }
     }
 
+    /// Adds to `batch`, all of which was detected, what is there at once and is better delivered with it. False when that is nothing.
+    /// What is taken away meanwhile stays in it, and does not let it commit.
+    pub fn more(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
+        match self {
+            Source::Kafka(source) => source.more(batch, shutdown),
+            Source::File(_) | Source::Firehose(_) => Ok(false),
+        }
+    }
+
     /// Notes that all of `batch` was delivered: only now may its offsets move, or its requests be answered. Where the delivery is a transaction, this
     /// commits it.
     pub fn commit(&mut self, batch: &Batch, shutdown: &Shutdown) -> Result<(), SourceError> {
