@@ -60,7 +60,7 @@ impl Worker {
             batch.push(origin, Some(message.as_ref()));
         }
         let (mut findings, mut dead) = (Vec::new(), Vec::new());
-        let detected = self.detector.detect(&self.rules, &batch, NOW_MS, &mut |output| {
+        let detected = self.detector.detect(&self.rules, batch.iter(), NOW_MS, &mut |output| {
             let values = output.findings.iter().map(|found| serde_json::from_slice(output.payload(&found.finding)));
             findings.extend(values.map(|value: Result<Value, _>| value.expect("a finding in JSON")));
             dead.append(&mut output.dead_letters);

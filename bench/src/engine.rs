@@ -161,7 +161,7 @@ pub(crate) fn findings(rules: &RuleSet, set: &DataSet) -> Result<Vec<(u64, Strin
         (Detector::new(DetectLimits::default()), Batch::default(), Arc::from("all"));
     set.iter().for_each(|record| batch.push(origin(&source, batch.len() + 1), Some(record)));
     let mut all = Vec::new();
-    let Ok(counts) = detector.detect::<Infallible>(rules, &batch, NOW_MS, &mut |output| {
+    let Ok(counts) = detector.detect::<Infallible>(rules, batch.iter(), NOW_MS, &mut |output| {
         let found =
             output.findings.iter().map(|found| (found.origin.offset.unsigned_abs(), found.finding.rule.clone()));
         all.extend(found);
@@ -193,7 +193,7 @@ fn worker<'a>(
 /// One turn of the product's loop without its source and its sink: the findings are rendered, counted and dropped.
 fn detect(detector: &mut Detector, rules: &RuleSet, batch: &Batch, hits: &mut u64, evaluated: &mut u64) -> Result<()> {
     let mut dead = 0;
-    let Ok(counts) = detector.detect::<Infallible>(rules, batch, NOW_MS, &mut |output| {
+    let Ok(counts) = detector.detect::<Infallible>(rules, batch.iter(), NOW_MS, &mut |output| {
         std::hint::black_box(&output.findings);
         *hits += output.findings.len() as u64;
         dead += output.dead_letters.len();

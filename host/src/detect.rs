@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sonic_rs::Value;
 
-use crate::batch::{Batch, Message, Origin};
+use crate::batch::{Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
 use crate::record::{self, Entry, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
@@ -156,21 +156,21 @@ impl Detector {
         }
     }
 
-    /// Runs `rules` over `batch`, but for its first `seen` messages. `deliver` is called with all of the output, in parts where it is large; what it
+    /// Runs `rules` over `messages`. `deliver` is called with all of the output, in parts where it is large; what it
     /// leaves in the output is dropped. While modules are slow it is called with an empty output now and then, so that
     /// the caller can keep its place in a group. Its error ends detection and is returned. `now_ms` is the time that findings
     /// are stamped with, in milliseconds since the epoch.
-    pub fn detect<E>(
+    pub fn detect<'a, E>(
         &mut self,
         rules: &RuleSet,
-        (batch, seen): (&Batch, usize),
+        messages: impl Iterator<Item = (&'a Origin, Message<'a>)>,
         now_ms: i64,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<Counts, E> {
         self.reset();
         self.evaluator.begin(rules);
         let mut reader = std::mem::take(&mut self.reader);
-        let done = self.read(&mut reader, rules, (batch, seen), now_ms, deliver);
+        let done = self.read(&mut reader, rules, messages, now_ms, deliver);
         self.reader = reader;
         done?;
         self.counts.swap = self.evaluator.take_swap();
@@ -182,18 +182,18 @@ impl Detector {
         Ok(std::mem::take(&mut self.counts))
     }
 
-    /// Reads the batch, evaluates its records, and hands over what came of them.
-    fn read<E>(
+    /// Reads the messages, evaluates their records, and hands over what came of them.
+    fn read<'a, E>(
         &mut self,
         reader: &mut Reader,
         rules: &RuleSet,
-        (batch, seen): (&Batch, usize),
+        messages: impl Iterator<Item = (&'a Origin, Message<'a>)>,
         now_ms: i64,
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         let may_select = |record: &Skimmed<'_>| rules.may_select(record);
         let wanted: Option<record::Wanted<'_>> = if rules.selects_all() { None } else { Some(&may_select) };
-        for (origin, message) in batch.since(seen) {
+        for (origin, message) in messages {
             let bytes = match message {
                 Message::Bytes(bytes) => Some(bytes),
                 Message::Tombstone => None,

@@ -154,7 +154,7 @@ fn attempt(
     let (mut refused, mut appended) = (Counts::default(), Vec::new());
     let (mut counts, mut seen) = (Counts::default(), 0);
     loop {
-        let detected = detector.detect(rules, (batch, seen), *now_ms, &mut |output| {
+        let detected = detector.detect(rules, batch.since(seen), *now_ms, &mut |output| {
             if output.is_empty() {
                 // Modules are slow: nobody else must take over the partitions meanwhile.
                 source.keep_alive();
