@@ -84,6 +84,29 @@ fn kill_9_under_load_repeats_nothing() {
     assert_exact(&client, "exact.kill", &expected);
 }
 
+/// Messages that are there go into the transaction that is open, up to the batch's limit. Each transaction leaves a marker
+/// behind its findings, which takes an offset.
+#[test]
+fn a_transaction_takes_what_is_there_and_no_more_than_a_batch() {
+    const MESSAGES: usize = 10_000;
+    let Some(kafka) = Kafka::shared() else { return };
+    let client = kafka.client();
+    client.create_topics("exact.size", 1, &[]);
+    let messages: Vec<Outgoing> =
+        Records::new(86).take(MESSAGES, 1).iter().map(|record| Outgoing::value(record.to_string())).collect();
+    client.produce("exact.size.cloudtrail", &messages, &[]);
+    let mut config = Config::new(&kafka.bootstrap(), "exact.size");
+    config.more = "delivery = \"exactly-once\"\nbatch = { messages_max = 2500 }".to_owned();
+    let mut program = Trailhound::ready(&config);
+    client.until_committed("exact.size", "exact.size.cloudtrail");
+    program.stop().assert_balanced();
+    let findings = client.read_all("exact.size.findings").len();
+    let transactions = client.end_offsets("exact.size.findings")[0] - findings as i64;
+    assert_eq!(findings, MESSAGES);
+    // By thousands, as they are read, there would be ten or more.
+    assert!((4..10).contains(&transactions), "{transactions} transactions");
+}
+
 /// A second program joins and leaves a group, three times.
 fn join_and_leave(name: &str, protocol: Protocol) {
     let Some(kafka) = Kafka::shared() else { return };

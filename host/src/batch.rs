@@ -234,6 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_ends_where_each_run_of_a_partition_does() {
+        let mut batch = Batch::default();
+        for (partition, offset) in [(0, 1), (0, 2), (1, 7), (0, 3), (0, 5)] {
+            batch.push(origin(partition, offset), None);
+        }
+        let ends: Vec<(i32, i64)> = batch.ends().map(|origin| (origin.partition, origin.offset)).collect();
+        assert_eq!(ends, [(0, 2), (1, 7), (0, 5)]);
+        let since: Vec<i64> = batch.since(3).map(|(origin, _)| origin.offset).collect();
+        assert_eq!(since, [3, 5]);
+        batch.push(Origin { source: Arc::from("u"), ..origin(0, 6) }, None);
+        assert_eq!(batch.ends().count(), 4);
+    }
+
+    #[test]
     fn what_travels_with_a_message_stays_with_it() {
         let mut batch = Batch::default();
         for offset in 0..6i64 {

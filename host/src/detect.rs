@@ -296,13 +296,16 @@ impl Detector {
         let Detector { evaluator, outcomes, breath, .. } = self;
         evaluator.flush(outcomes, &mut || breath.draw(&mut result, deliver));
         result?;
-        for outcome in std::mem::take(&mut self.outcomes) {
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for outcome in outcomes.drain(..) {
             self.conclude(rules, outcome, now_ms);
             if self.output.bytes > OUTPUT_BYTES_MAX {
                 deliver(&mut self.output)?;
                 self.output.clear();
             }
         }
+        // Its room is kept for the next.
+        self.outcomes = outcomes;
         if !self.output.is_empty() {
             deliver(&mut self.output)?;
             self.output.clear();

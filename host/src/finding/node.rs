@@ -20,7 +20,8 @@ pub(super) enum Node<'a> {
 impl<'a> Node<'a> {
     /// An object's members, the last one first; none of what is no object.
     pub(super) fn members(self) -> Result<Vec<(&'a [u8], Node<'a>)>, Subtle> {
-        let mut members = Vec::new();
+        // AWS's own objects have fewer.
+        let mut members = Vec::with_capacity(16);
         match self {
             Node::Skimmed(json) => {
                 record::members(json, |(name, value)| members.push((name, Node::Skimmed(value))))?;
