@@ -156,7 +156,7 @@ fn not_exactly_once(source: &SourceConfig, sinks: &[(&str, &SinkConfig)]) -> Vec
 }
 
 /// The cost of a transaction is one of a batch, so batches are larger with it.
-const BATCH_EXACTLY_ONCE: (usize, usize) = (10_000, 16 << 20);
+const BATCH_EXACTLY_ONCE: (usize, usize) = (20_000, 32 << 20);
 
 /// What a target beyond Kafka pays for each request (a write to its disk, an acknowledgement) is worth more than a moment's delay.
 const WAIT_BEYOND_KAFKA: Duration = Duration::from_millis(200);

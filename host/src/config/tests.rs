@@ -130,8 +130,8 @@ fn exactly_once_has_larger_batches_unless_told_otherwise() {
     };
     assert_eq!(of(""), (false, 1_000, 4 << 20));
     assert_eq!(of("delivery = \"at-least-once\""), (false, 1_000, 4 << 20));
-    assert_eq!(of("delivery = \"exactly-once\""), (true, 10_000, 16 << 20));
-    assert_eq!(of("delivery = \"exactly-once\"\nbatch.messages_max = 7"), (true, 7, 16 << 20));
+    assert_eq!(of("delivery = \"exactly-once\""), (true, 20_000, 32 << 20));
+    assert_eq!(of("delivery = \"exactly-once\"\nbatch.messages_max = 7"), (true, 7, 32 << 20));
 }
 
 #[test]
