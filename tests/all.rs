@@ -32,5 +32,6 @@ mod siem_webhook;
 mod siem_whole_way;
 mod sink_down;
 mod start;
+mod status;
 mod swaps;
 mod tidy;

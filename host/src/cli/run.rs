@@ -14,6 +14,7 @@ use crate::config::{self, Config, PipelineConfig, SinkConfig, SourceConfig};
 use crate::counts::{Counts, total};
 use crate::kafka::Transaction;
 use crate::metrics::Metrics;
+use crate::overview::{Does, WorkerState};
 use crate::pipeline::{self, Job, Pipeline, PipelineError};
 use crate::shutdown::Shutdown;
 use crate::sink::{
@@ -27,6 +28,10 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = config::load(file).map_err(Failure::usage)?;
     let (metrics, wake) = (Metrics::default(), Wake::default());
     let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
+    for (name, pipeline) in &config.pipelines {
+        let does = if pipeline.detect { Does::Detect } else { Does::Carry };
+        metrics.overview().add(name, does, pipeline.workers);
+    }
     serve(&config, &metrics, &health, &shutdown, &wake)?;
     let mut keeper = prepare(&config, &metrics, &shutdown)?;
     if let Some(keeper) = &mut keeper {
@@ -151,12 +156,12 @@ fn start(
         shadow: sink(&config.shadow)?,
         dead_letters: sink(&config.dead_letters)?,
     };
-    if !config.detect {
-        pipeline.metrics = pipeline.metrics.carrier(number);
-    }
+    let metrics = &pipeline.metrics;
+    pipeline.metrics = if config.detect { metrics.worker(number) } else { metrics.carrier(number) };
     let mut source = source(config, inlet, &id, &pipeline, transaction).map_err(Failure::new)?;
     let (health, label) = (health.clone(), name.to_owned());
     let work = move || {
+        pipeline.metrics.state(WorkerState::Running);
         let result = pipeline::run(&pipeline, &mut source, &mut delivery, |_, _| {});
         if let Err(error) = &result {
             tracing::error!(pipeline = label, "worker failed: {error}");
@@ -165,6 +170,7 @@ fn start(
         }
         // Findings that were delivered are committed even when what came after them failed.
         source.close();
+        pipeline.metrics.state(WorkerState::Ended);
         result
     };
     std::thread::Builder::new().name(format!("{name}-{number}")).spawn(work).map_err(Failure::new)
@@ -245,7 +251,7 @@ fn serve(
                 Failure::new(format!("admin.listen: {address}: {error}\nhint: {hint}"))
             })?;
             let address = listener.local_addr().map_err(Failure::new)?;
-            tracing::info!(%address, "admin page: /metrics /healthz /readyz");
+            tracing::info!(%address, "admin page: /metrics /healthz /readyz /status");
             Some(listener)
         }
         None => None,
@@ -253,6 +259,7 @@ fn serve(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(Failure::new)?;
     let (metrics, health, shutdown, wake) = (metrics.clone(), health.clone(), Arc::clone(shutdown), wake.clone());
+    let instance = config.instance.clone();
     let (mut terminate, mut interrupt, mut hangup) = {
         let _guard = runtime.enter();
         let listen = |kind| signal(kind).map_err(Failure::new);
@@ -262,7 +269,7 @@ fn serve(
         let page = health.clone();
         runtime.block_on(async move {
             if let Some(listener) = listener {
-                tokio::spawn(admin::serve(listener, metrics, page));
+                tokio::spawn(admin::serve(listener, instance, metrics, page));
             }
             let mut signals = 0;
             loop {

@@ -18,7 +18,7 @@ use super::topic::RulesTopic;
 use crate::config::{Config, RulesConfig};
 use crate::kafka::KafkaError;
 use crate::metrics::Metrics;
-use crate::pipeline::now_ms;
+use crate::overview::PipelineDown;
 use crate::rules::{Engine, Member, Module, RuleLimits, RuleSet};
 use crate::shutdown::Shutdown;
 
@@ -69,7 +69,6 @@ pub struct Keeper {
     topic: Option<RulesTopic>,
     reporter: Option<Reporter>,
     instance: String,
-    started_ms: i64,
     rules: Arc<ArcSwap<RuleSet>>,
     metrics: Metrics,
     looked: Instant,
@@ -80,6 +79,8 @@ pub struct Keeper {
     retired: Vec<Arc<Module>>,
     /// How many workers have a module in quarantine, of those that some worker has there.
     quarantined: BTreeMap<Key, u32>,
+    /// The pipelines with a target that is down, as the fleet was told.
+    targets_down: Vec<PipelineDown>,
 }
 
 impl Keeper {
@@ -132,13 +133,13 @@ impl Keeper {
             topic,
             reporter,
             instance: config.instance.clone(),
-            started_ms: now_ms(),
             rules: Arc::new(ArcSwap::from_pointee(set)),
             metrics: metrics.clone(),
             looked: Instant::now(),
             workers: config.pipelines.values().map(|pipeline| pipeline.workers).sum(),
             retired: Vec::new(),
             quarantined: BTreeMap::new(),
+            targets_down: Vec::new(),
         })
     }
 
@@ -196,6 +197,13 @@ impl Keeper {
             self.quarantined = quarantined;
         }
         self.retired.retain(|module| Arc::strong_count(module) > 1);
+        // Another cause is told with the next beat: a target may have a new one for each attempt.
+        let told = |all: &[PipelineDown]| -> Vec<_> {
+            all.iter().map(|one| (one.pipeline.clone(), one.workers, one.down.since_ms)).collect()
+        };
+        let targets_down = self.metrics.overview().down();
+        is_news |= told(&targets_down) != told(&self.targets_down);
+        self.targets_down = targets_down;
         self.report(is_news);
     }
 
@@ -229,11 +237,12 @@ impl Keeper {
     }
 
     fn report(&mut self, is_news: bool) {
-        let Keeper { reporter, topic, rules, ledger, instance, started_ms, .. } = self;
+        let Keeper { reporter, topic, rules, ledger, instance, metrics, targets_down, .. } = self;
         let Some(reporter) = reporter else { return };
         reporter.report(is_news, || {
             let seen = topic.as_ref().map(|topic| topic.seen().clone()).unwrap_or_default();
-            Status::of(instance, *started_ms, &rules.load(), ledger, seen)
+            let started_ms = metrics.overview().started_ms();
+            Status::of(instance, started_ms, &rules.load(), ledger, seen, targets_down.clone())
         });
     }
 }
