@@ -32,6 +32,7 @@ mod siem_webhook;
 mod siem_whole_way;
 mod sink_down;
 mod start;
+mod start_carrying;
 mod status;
 mod swaps;
 mod tidy;

@@ -20,9 +20,9 @@ const STOPPING: u8 = 2;
 const FAILED: u8 = 3;
 
 impl Health {
-    /// All workers run.
+    /// All workers run. One may have failed already, or a stop was asked for.
     pub fn running(&self) {
-        self.0.store(RUNNING, Ordering::Release);
+        self.0.fetch_max(RUNNING, Ordering::AcqRel);
     }
 
     /// A stop was asked for.
