@@ -10,6 +10,7 @@ mod corpus;
 mod data_sets;
 mod dead_letters;
 mod detection;
+mod disk_full;
 mod end_to_end;
 mod exactly_once;
 mod hostile_calls;
