@@ -36,6 +36,15 @@ fn until_waiting(program: &mut Trailhound, times: usize) {
     });
 }
 
+/// The targets that are down, for each worker that says so on `/status`.
+#[track_caller]
+fn down(program: &Trailhound) -> Vec<String> {
+    let (_, body) = program.page("/status").expect("the page");
+    let status: Value = serde_json::from_str(&body).expect("JSON");
+    let workers = status["pipelines"]["detect"]["workers"].as_array().expect("workers").clone();
+    workers.iter().filter_map(|worker| worker["target_down"]["target"].as_str().map(str::to_owned)).collect()
+}
+
 #[test]
 fn a_sink_that_comes_back_gets_everything_from_the_same_process() {
     let Some(kafka) = Kafka::shared() else { return };
@@ -54,8 +63,11 @@ fn a_sink_that_comes_back_gets_everything_from_the_same_process() {
         records.extend(more);
         let waited = program.stderr().matches(WAITING).count();
         until_waiting(&mut program, waited + 4);
+        let targets = down(&program);
+        assert!(targets.iter().any(|target| target == "the topic `back.findings`"), "{targets:?}");
         sink.restart();
         client.until_committed("back", "back.cloudtrail");
+        assert!(down(&program).is_empty());
     }
     let summary = program.stop();
     summary.assert_balanced();

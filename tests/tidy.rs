@@ -203,6 +203,7 @@ fn only_hosts_that_are_known_are_named() {
         "docs.aws.amazon.com",
         "events.pagerduty.com",
         "github.com",
+        "help.splunk.com",
         "maven.apache.org",
         "no-color.org",
         "schema.ocsf.io",

@@ -18,6 +18,7 @@ pub mod detect;
 pub mod finding;
 pub mod kafka;
 pub mod metrics;
+pub mod overview;
 mod peek;
 pub mod pipeline;
 pub mod record;

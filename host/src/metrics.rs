@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::counts::Counts;
+use crate::overview::{Overview, WorkerState};
 use crate::source::Firehoses;
 
 type Labels = Vec<(&'static str, String)>;
@@ -53,6 +54,7 @@ pub struct Metrics {
     refusals: Counters,
     quarantined: Family<Labels, Gauge<i64, AtomicI64>>,
     firehoses: Firehoses,
+    overview: Overview,
 }
 
 /// A module that is offered and not live.
@@ -165,6 +167,7 @@ impl Default for Metrics {
             refusals,
             quarantined,
             firehoses,
+            overview: Overview::default(),
         }
     }
 }
@@ -187,6 +190,16 @@ impl Metrics {
     /// The metrics of the endpoints.
     pub fn firehoses(&self) -> &Firehoses {
         &self.firehoses
+    }
+
+    /// What the pipelines do at present.
+    pub fn overview(&self) -> &Overview {
+        &self.overview
+    }
+
+    /// Generation and number of modules of the live rule set.
+    pub fn rules(&self) -> (i64, i64) {
+        (self.generation.get(), self.modules.get())
     }
 
     /// Notes which rule set is live.
@@ -239,13 +252,19 @@ pub struct PipelineMetrics {
 }
 
 impl PipelineMetrics {
-    /// The same for worker `number` of a pipeline that carries. What tells of its target is there from the start.
+    /// The same for worker `number`. What tells of its target is there from the start.
+    pub fn worker(&self, number: usize) -> PipelineMetrics {
+        let worker = PipelineMetrics { worker: number, ..self.clone() };
+        worker.target_up();
+        worker
+    }
+
+    /// The same for worker `number` of a pipeline that carries.
     pub fn carrier(&self, number: usize) -> PipelineMetrics {
-        let carrier = PipelineMetrics { worker: number, ..self.clone() };
+        let carrier = self.worker(number);
         carrier.sent(0);
         carrier.retried(0);
         carrier.in_hand(None);
-        carrier.target_down(false);
         carrier
     }
 
@@ -265,9 +284,21 @@ impl PipelineMetrics {
         all.insert(self.labels("worker", &self.worker.to_string()), appended_ms);
     }
 
-    /// Notes whether the target counts as down.
-    pub fn target_down(&self, down: bool) {
-        self.all.target_down.get_or_create(&self.labels("worker", &self.worker.to_string())).set(i64::from(down));
+    /// Notes what the worker does.
+    pub fn state(&self, state: WorkerState) {
+        self.all.overview.state(&self.name, self.worker, state);
+    }
+
+    /// Notes that `target` counts as down, and why the last attempt to reach it failed; never a secret.
+    pub fn target_down(&self, target: &str, cause: &str) {
+        self.all.target_down.get_or_create(&self.labels("worker", &self.worker.to_string())).set(1);
+        self.all.overview.target_down(&self.name, self.worker, target, cause);
+    }
+
+    /// Notes that no target counts as down.
+    pub fn target_up(&self) {
+        self.all.target_down.get_or_create(&self.labels("worker", &self.worker.to_string())).set(0);
+        self.all.overview.target_up(&self.name, self.worker);
     }
 
     /// Adds a batch: its messages, their bytes, and what became of its entries.
@@ -312,11 +343,13 @@ impl PipelineMetrics {
     /// Notes how many messages wait in a partition that this process owns.
     pub fn lag(&self, topic: &str, partition: i32, messages: i64) {
         self.all.lag.get_or_create(&self.lag_labels(topic, partition)).set(messages);
+        self.all.overview.lag(&self.name, topic, partition, Some(messages));
     }
 
     /// Forgets the lag of a partition that this process no longer owns.
     pub fn no_lag(&self, topic: &str, partition: i32) {
         self.all.lag.remove(&self.lag_labels(topic, partition));
+        self.all.overview.lag(&self.name, topic, partition, None);
     }
 
     fn labels(&self, label: &'static str, key: &str) -> Labels {
@@ -346,7 +379,7 @@ mod tests {
         busy.retried(2);
         busy.batch(6, 10, &counts);
         busy.in_hand(Some(crate::pipeline::now_ms() - 3_000));
-        busy.target_down(true);
+        busy.target_down("https://siem.example", "busy");
         idle.in_hand(None);
         let page = metrics.page();
         for line in [

@@ -83,6 +83,9 @@ pub enum PipelineError {
 /// The pause before a batch is done again: doubled each time, up to the second.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
 
+/// Transactions in a row that were aborted after which the target counts as down. A rebalance aborts one.
+const ABORTED_IN_ROW_MAX: u32 = 3;
+
 impl PipelineError {
     /// Whether a transaction was aborted, so that its batch is to be done again.
     fn again(&self) -> bool {
@@ -112,11 +115,15 @@ pub fn run(
             delivery.idle();
             continue;
         }
-        let (mut turn, mut pause) = (work.turn(), AGAIN_AFTER.0);
+        let (mut turn, mut pause, mut aborted) = (work.turn(), AGAIN_AFTER.0, 0);
         let counts = loop {
             match attempt(pipeline, &mut turn, &mut batch, source, delivery) {
                 Err(error) if error.again() => {
                     tracing::warn!("{error}; the batch is done again");
+                    aborted += 1;
+                    if aborted >= ABORTED_IN_ROW_MAX {
+                        pipeline.metrics.target_down(delivery.findings.name(), &error.to_string());
+                    }
                     if !pipeline.wait(source).pause(pause) {
                         return Err(error);
                     }
@@ -126,6 +133,9 @@ pub fn run(
                 done => break done?,
             }
         };
+        if aborted >= ABORTED_IN_ROW_MAX {
+            pipeline.metrics.target_up();
+        }
         pipeline.metrics.batch(batch.len(), batch.bytes_len(), &counts);
         total.add(&counts);
         after_batch(source, &total);

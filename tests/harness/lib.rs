@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod chaos;
 pub mod child;
+pub mod disk;
 pub mod findings;
 pub mod firehose;
 pub mod folder;

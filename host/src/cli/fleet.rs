@@ -9,6 +9,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::{Failure, print, refused_file};
 use crate::config::{self, Config};
+use crate::overview::PipelineDown;
 use crate::rules::{self, Engine, Mode};
 use crate::swap::{self, Key, Listing, OperateError, Publish, Published, Status};
 
@@ -183,8 +184,7 @@ fn table(config: &Config, listing: &Listing) -> String {
     if let Some(topic) = &config.rules.topic {
         let _ = writeln!(text, "topic {topic}: {} modules", listing.modules.len());
         for one in &listing.modules {
-            let time = one.time_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-            let time = time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default();
+            let time = one.time_ms.map(time).unwrap_or_default();
             let (key, digest) = (one.key.to_string(), one.digest.get(..12).unwrap_or_default());
             let by = [("by ", &one.author), ("", &one.note)]
                 .map(|(word, text)| if text.is_empty() { String::new() } else { format!("  {word}{text}") });
@@ -211,6 +211,12 @@ fn table(config: &Config, listing: &Listing) -> String {
     text
 }
 
+/// A time in milliseconds since the epoch, for a person.
+fn time(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms);
+    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+}
+
 fn describe(text: &mut String, status: &Status, mark: &str) {
     let Status { instance, generation, set, modules_len, .. } = status;
     let _ = writeln!(text, "  {instance}: generation {generation}, set {set}, {modules_len} modules{mark}");
@@ -231,5 +237,9 @@ fn describe(text: &mut String, status: &Status, mark: &str) {
     }
     for one in &status.refused {
         let _ = writeln!(text, "    REFUSED {}: {} at step `{}`: {}", one.key, one.place, one.step, one.cause);
+    }
+    for PipelineDown { pipeline, workers, down } in &status.targets_down {
+        let (target, since, cause) = (&down.target, time(down.since_ms), &down.cause);
+        let _ = writeln!(text, "    TARGET DOWN {pipeline}: {target} since {since}, for {workers} workers: {cause}");
     }
 }

@@ -10,6 +10,7 @@ mod run;
 mod scan;
 mod siem;
 mod validate;
+mod workers;
 
 use std::fmt::Display;
 use std::io::Write;

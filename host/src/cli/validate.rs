@@ -78,7 +78,8 @@ fn prove(config: &mut Config, connect: bool) -> Result<String, Failure> {
         config.rules.status_topic = None;
     }
     let topic = if connect { None } else { config.rules.topic.take() };
-    let keeper = load_rules(&engine, config, topic.is_some(), &Metrics::default(), &|| false)?;
+    let mut keeper = open_rules(&engine, config, topic.is_some(), &Metrics::default())?;
+    keeper.follow(config, &|| false).map_err(no_rules)?;
     // A running fleet bears with these; whoever asks wants to know.
     let refused: Vec<String> = keeper.refused().map(ToString::to_string).collect();
     if !refused.is_empty() {
@@ -101,19 +102,18 @@ pub(super) fn engine(config: &Config) -> Result<Engine, Failure> {
     Engine::with_cache(cache).map_err(Failure::new)
 }
 
-/// Reads and proves the modules of a configuration. A pipeline without a rule would detect nothing and say nothing;
-/// with a rules topic (`more`, or in the configuration) they may come later.
-pub(super) fn load_rules(
-    engine: &Engine,
-    config: &Config,
-    more: bool,
-    metrics: &Metrics,
-    stop: &dyn Fn() -> bool,
-) -> Result<Keeper, Failure> {
-    let keeper = Keeper::start(engine, config, metrics, stop).map_err(|error| match error {
+/// Why rules cannot be kept, for a person.
+pub(super) fn no_rules(error: StartError) -> Failure {
+    match error {
         StartError::Refused(_) | StartError::Folder(_) => Failure::usage(error),
         StartError::Kafka(_) | StartError::Stopped => Failure::new(error),
-    })?;
+    }
+}
+
+/// Proves the modules of the folder. A pipeline without a rule would detect nothing and say nothing; with a rules topic
+/// (`more`, or in the configuration) they may come later.
+pub(super) fn open_rules(engine: &Engine, config: &Config, more: bool, metrics: &Metrics) -> Result<Keeper, Failure> {
+    let keeper = Keeper::open(engine, config, metrics).map_err(no_rules)?;
     if more || config.rules.topic.is_some() {
         return Ok(keeper);
     }

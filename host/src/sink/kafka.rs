@@ -53,7 +53,7 @@ impl KafkaSink {
     ) -> Result<Vec<Refused>, SinkError> {
         let mut pending: Vec<usize> = (0..messages.len()).collect();
         let mut refused = Vec::new();
-        let mut backoff = BACKOFF.0;
+        let (mut backoff, mut is_down) = (BACKOFF.0, false);
         loop {
             let failed = self.attempt(messages, &pending, wait)?;
             let (large, down): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, code)| is_refusal(*code));
@@ -69,10 +69,13 @@ impl KafkaSink {
                 tracing::debug!(topic = self.config.topic, "sent alone after: {code}");
             }
             let Some((_, code)) = down.first() else {
-                if pending.is_empty() {
-                    return Ok(refused);
+                if !pending.is_empty() {
+                    continue;
                 }
-                continue;
+                if is_down {
+                    wait.metrics.target_up();
+                }
+                return Ok(refused);
             };
             tracing::warn!(
                 topic = self.config.topic,
@@ -80,6 +83,9 @@ impl KafkaSink {
                 retry_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
                 "not delivered yet: {code}"
             );
+            // librdkafka has tried for all of `message.timeout.ms`.
+            is_down = true;
+            wait.metrics.target_down(&self.name(), &code.to_string());
             if !wait.pause(backoff) {
                 return Err(self.stopped(pending.len()));
             }
@@ -157,7 +163,11 @@ impl KafkaSink {
     }
 
     fn stopped(&self, waiting: usize) -> SinkError {
-        SinkError::Stopped { name: format!("the topic `{}`", self.config.topic), waiting }
+        SinkError::Stopped { name: self.name(), waiting }
+    }
+
+    fn name(&self) -> String {
+        format!("the topic `{}`", self.config.topic)
     }
 }
 

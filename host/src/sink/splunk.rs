@@ -170,8 +170,8 @@ fn reply(answer: &Answer) -> Reply {
     serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
-/// What an answer means for a request of `sent` events. The codes: "Troubleshoot HTTP Event Collector", table "Possible
-/// error codes".
+/// What an answer means for a request of `sent` events. The codes and their statuses: table "Possible error codes" of
+/// <https://help.splunk.com/en/splunk-enterprise/get-data-in/collect-http-event-data/troubleshoot-http-event-collector>.
 fn verdict(answer: &Answer, sent: usize) -> Verdict {
     let reply = reply(answer);
     let cause = answer.excerpt();
@@ -189,18 +189,22 @@ fn verdict(answer: &Answer, sent: usize) -> Verdict {
         // elsewhere. All events would be refused alike.
         1..=4 | 7 | 10 | 11 | 14 | 16 | 21 | 22 => Verdict::Stop(cause),
         // No data, no JSON, no event, an empty event, bad fields. Splunk says which event it is, and may have indexed those
-        // before it, which others that speak HEC have not: all but this one are sent again.
-        5 | 6 | 12 | 13 | 15 => match reply.invalid_event.map(|number| number as usize) {
-            Some(bad) if bad < sent => Verdict::Parts(
-                (0..sent).map(|at| if at == bad { Part::Refused(cause.clone()) } else { Part::Unseen }).collect(),
-            ),
-            _ => Verdict::Split(cause),
-        },
-        // An error within, busy, unwell (queues full, acknowledgement not at hand), shutting down, at its capacity.
-        8 | 9 | 17..=20 | 23..=27 if answer.status != 200 => Verdict::Again { after: answer.retry_after, cause },
+        // before it, which others that speak HEC have not: all but this one are sent again. Others use code 6 for an address or
+        // a form that they do not know, too, where the status says that it is no event's fault.
+        5 | 6 | 12 | 13 | 15 if matches!(answer.verdict(), Verdict::Split(_) | Verdict::Accepted) => {
+            match reply.invalid_event.map(|number| number as usize) {
+                Some(bad) if bad < sent => Verdict::Parts(
+                    (0..sent).map(|at| if at == bad { Part::Refused(cause.clone()) } else { Part::Unseen }).collect(),
+                ),
+                _ => Verdict::Split(cause),
+            }
+        }
+        // An error within, busy, unwell (queues full, acknowledgement not at hand, both), shutting down; the queue, or the
+        // channel of acknowledgements, is at its capacity. 17, which is well, is only said on the health's address.
+        8 | 9 | 17..=20 | 23 | 26 | 27 => Verdict::Again { after: answer.retry_after, cause },
         _ => match answer.verdict() {
-            // Near its capacity, and it has taken them.
-            Verdict::Accepted if reply.ack_id.is_some() || (24..=25).contains(&code) => Verdict::Accepted,
+            // The queue, or the channel of acknowledgements, is near its capacity: it has taken them.
+            Verdict::Accepted if reply.ack_id.is_some() || matches!(code, 24 | 25) => Verdict::Accepted,
             Verdict::Accepted => Verdict::Again { after: None, cause },
             verdict => verdict,
         },
@@ -216,7 +220,12 @@ fn acknowledged(
     patience: Duration,
     wait: &mut Wait<'_>,
 ) -> Result<Verdict, SinkError> {
-    let Some(id) = reply(answer).ack_id.map(|id| id as u64) else {
+    let Reply { code, ack_id, .. } = reply(answer);
+    let Some(id) = ack_id.map(|id| id as u64) else {
+        if code != Some(0.0) {
+            let cause = format!("taken, and nothing to ask for its acknowledgement with: {}", answer.excerpt());
+            return Ok(Verdict::Again { after: answer.retry_after, cause });
+        }
         let cause = "the token has no indexer acknowledgement: switch it on (useACK), or set acknowledge = false";
         return Ok(Verdict::Stop(format!("{cause}: {}", answer.excerpt())));
     };
@@ -260,191 +269,4 @@ fn channel() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::super::http::testing::{Patience, Reply, Stub, findings, outgoing};
-    use super::*;
-
-    fn config(stub: &Stub, acknowledge: Option<Duration>) -> SplunkConfig {
-        SplunkConfig {
-            http: stub.config(),
-            token: Secret::new("s3cret".to_owned()),
-            index: Some("sec".to_owned()),
-            source: Some("trailhound".to_owned()),
-            sourcetype: None,
-            host: None,
-            acknowledge,
-        }
-    }
-
-    fn ok() -> Reply {
-        Reply::json(200, r#"{"text":"Success","code":0}"#)
-    }
-
-    fn code(status: u16, code: u32) -> Reply {
-        Reply::json(status, format!(r#"{{"text":"t","code":{code}}}"#))
-    }
-
-    /// The ids of the events of a request.
-    fn ids(body: &str) -> Vec<String> {
-        let events = body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        events.map(|event| event["fields"]["id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Delivers findings to a collector that answers so. Gives the ids of each request, and what was refused.
-    fn deliver(n: usize, replies: Vec<Reply>) -> (Vec<Vec<String>>, Vec<usize>) {
-        let stub = Stub::script(replies);
-        let all = findings(n);
-        let mut sink = SplunkSink::new(config(&stub, None)).unwrap();
-        let refused = sink.deliver(&outgoing(&all), &mut Patience::new().wait()).unwrap();
-        let sent = stub.seen().iter().map(|seen| ids(&seen.body)).collect();
-        (sent, refused.iter().map(|refused| refused.index).collect())
-    }
-
-    #[test]
-    fn an_event_is_what_hec_takes() {
-        let stub = Stub::script(vec![ok()]);
-        let all = findings(2);
-        let mut sink = SplunkSink::new(config(&stub, None)).unwrap();
-        assert!(sink.deliver(&outgoing(&all), &mut Patience::new().wait()).unwrap().is_empty());
-        let [seen] = stub.seen().try_into().unwrap();
-        assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/services/collector/event"));
-        assert_eq!(seen.header("authorization"), Some("Splunk s3cret"));
-        assert_eq!(seen.header("x-splunk-request-channel"), None);
-        assert_eq!(
-            seen.body.lines().next().unwrap(),
-            format!(
-                "{{\"time\":1700000000.123,\"source\":\"trailhound\",\"index\":\"sec\",\"fields\":{{\"id\":\"id0\",\
-                 \"rule\":\"A-1\",\"severity\":\"high\"}},\"event\":{}}}",
-                all[0].1
-            )
-        );
-    }
-
-    #[test]
-    fn codes_that_pass_are_waited_for() {
-        for reply in [
-            code(500, 8),
-            code(503, 9),
-            code(503, 18),
-            code(503, 23),
-            code(429, 26),
-            // The token, the index, the channel: nothing is thrown away.
-            code(403, 1),
-            code(401, 2),
-            code(401, 3),
-            code(403, 4),
-            code(400, 7),
-            code(400, 10),
-            code(400, 14),
-            // Not Splunk's.
-            Reply::json(502, "<html>"),
-            Reply::json(200, "<html>"),
-            Reply::Cut,
-            Reply::Silent,
-        ] {
-            let (sent, refused) = deliver(1, vec![reply.clone(), ok()]);
-            assert_eq!((sent.len(), refused.len()), (2, 0), "{reply:?}");
-        }
-    }
-
-    #[test]
-    fn the_event_that_is_named_is_refused_alone() {
-        let bad = r#"{"text":"Invalid data format","code":6,"invalid-event-number":1}"#;
-        let (sent, refused) = deliver(3, vec![Reply::json(400, bad), ok()]);
-        assert_eq!(sent, [vec!["id0", "id1", "id2"], vec!["id0", "id2"]]);
-        assert_eq!(refused, [1]);
-        // One that is out of bounds names none, as does no number.
-        for bad in [r#"{"code":12,"invalid-event-number":9}"#, r#"{"code":6}"#, r#"{"code":13.0}"#] {
-            let (sent, refused) = deliver(2, vec![Reply::json(400, bad), Reply::json(400, bad), ok()]);
-            assert_eq!(sent, [vec!["id0", "id1"], vec!["id0"], vec!["id1"]]);
-            assert_eq!(refused, [0]);
-        }
-        let (sent, refused) = deliver(2, vec![Reply::json(413, ""), ok()]);
-        assert_eq!((sent.len(), refused.len()), (3, 0));
-    }
-
-    #[test]
-    fn what_is_no_json_is_not_sent() {
-        let stub = Stub::script(vec![ok()]);
-        let all = vec![("a".to_owned(), "{\"cut\":".to_owned()), ("b".to_owned(), "{}".to_owned())];
-        let mut sink = SplunkSink::new(config(&stub, None)).unwrap();
-        let refused = sink.deliver(&outgoing(&all), &mut Patience::new().wait()).unwrap();
-        assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), [0]);
-        assert_eq!(ids(&stub.seen()[0].body), ["b"]);
-    }
-
-    /// Delivers two findings to a collector with acknowledgement. Gives how often events were sent.
-    fn acknowledge(answer: impl FnMut(usize, bool) -> Reply + Send + 'static) -> usize {
-        let mut answer = answer;
-        let stub = Stub::start(move |number, seen| answer(number, seen.path.starts_with("/services/collector/ack?")));
-        let mut sink = SplunkSink::new(config(&stub, Some(Duration::from_millis(400)))).unwrap();
-        let all = findings(2);
-        assert!(sink.deliver(&outgoing(&all), &mut Patience::new().wait()).unwrap().is_empty());
-        let seen = stub.seen();
-        let channel = seen[0].header("x-splunk-request-channel").unwrap().to_owned();
-        assert_eq!(channel.len(), 36);
-        for seen in &seen {
-            assert_eq!(seen.header("x-splunk-request-channel"), Some(channel.as_str()));
-            if let Some(of) = seen.path.strip_prefix("/services/collector/ack?channel=") {
-                assert_eq!((of, seen.body.as_str()), (channel.as_str(), r#"{"acks":[7]}"#));
-            }
-        }
-        seen.iter().filter(|seen| seen.path == "/services/collector/event").count()
-    }
-
-    fn taken() -> Reply {
-        Reply::json(200, r#"{"text":"Success","code":0,"ackId":7}"#)
-    }
-
-    fn acks(done: bool) -> Reply {
-        Reply::json(200, format!(r#"{{"acks":{{"7":{done}}}}}"#))
-    }
-
-    #[test]
-    fn an_acknowledgement_is_asked_for_until_it_comes() {
-        let sent = acknowledge(|number, asks| if asks { acks(number > 3) } else { taken() });
-        assert_eq!(sent, 1);
-        let sent = acknowledge(|number, asks| match (number, asks) {
-            (_, false) => taken(),
-            (1, true) => Reply::Cut,
-            (2, true) => Reply::json(503, "busy"),
-            _ => acks(true),
-        });
-        assert_eq!(sent, 1);
-    }
-
-    #[test]
-    fn events_whose_acknowledgement_is_lost_are_sent_again() {
-        let mut sent = 0;
-        let sent = acknowledge(move |_, asks| {
-            sent += usize::from(!asks);
-            if asks { acks(sent > 1) } else { taken() }
-        });
-        assert_eq!(sent, 2);
-        // A token without acknowledgement waits for somebody to act, with one event.
-        assert_eq!(
-            acknowledge(|number, asks| if asks {
-                acks(true)
-            } else if number == 0 {
-                ok()
-            } else {
-                taken()
-            }),
-            3
-        );
-    }
-
-    #[test]
-    fn the_check_asks_for_health_and_token() {
-        let healthy = Reply::json(200, r#"{"text":"HEC is healthy","code":17}"#);
-        let check = |health: Reply, token: Reply| {
-            let stub = Stub::script(vec![health, token]);
-            SplunkSink::new(config(&stub, None)).unwrap().check()
-        };
-        assert!(check(healthy.clone(), code(400, 5)).unwrap().contains("HEC is healthy"));
-        assert!(check(healthy, code(403, 4)).unwrap_err().contains("HTTP 403"));
-        assert!(check(code(503, 18), code(400, 5)).unwrap_err().contains("HTTP 503"));
-    }
-}
+mod tests;

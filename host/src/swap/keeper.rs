@@ -18,7 +18,7 @@ use super::topic::RulesTopic;
 use crate::config::{Config, RulesConfig};
 use crate::kafka::KafkaError;
 use crate::metrics::Metrics;
-use crate::pipeline::now_ms;
+use crate::overview::PipelineDown;
 use crate::rules::{Engine, Member, Module, RuleLimits, RuleSet};
 use crate::shutdown::Shutdown;
 
@@ -69,7 +69,6 @@ pub struct Keeper {
     topic: Option<RulesTopic>,
     reporter: Option<Reporter>,
     instance: String,
-    started_ms: i64,
     rules: Arc<ArcSwap<RuleSet>>,
     metrics: Metrics,
     looked: Instant,
@@ -80,21 +79,29 @@ pub struct Keeper {
     retired: Vec<Arc<Module>>,
     /// How many workers have a module in quarantine, of those that some worker has there.
     quarantined: BTreeMap<Key, u32>,
+    /// The pipelines with a target that is down, as the fleet was told.
+    targets_down: Vec<PipelineDown>,
 }
 
 impl Keeper {
-    /// Reads the sources of `config` to their end and proves what they hold: nobody starts on half a set. A module of
-    /// the folder that is refused is an error; one of the topic is not, since one bad message must not keep a fleet from
-    /// starting.
+    /// Reads the sources of `config` to their end and proves what they hold: nobody starts on half a set.
     pub fn start(
         engine: &Engine,
         config: &Config,
         metrics: &Metrics,
         stop: &dyn Fn() -> bool,
     ) -> Result<Keeper, StartError> {
-        let RulesConfig { directory, topic, status_topic, properties, settings, .. } = &config.rules;
+        let mut keeper = Keeper::open(engine, config, metrics)?;
+        keeper.follow(config, stop)?;
+        Ok(keeper)
+    }
+
+    /// Proves what is in the folder, and asks no broker. A module that is refused is an error. Where there is a rules topic
+    /// nothing is live before [`Keeper::follow`].
+    pub fn open(engine: &Engine, config: &Config, metrics: &Metrics) -> Result<Keeper, StartError> {
+        let RulesConfig { directory, topic, settings, .. } = &config.rules;
         let limits = config.limits.rules.clone();
-        let mut ledger = Ledger::new(engine.clone(), limits.clone(), settings.clone());
+        let ledger = Ledger::new(engine.clone(), limits.clone(), settings.clone());
         let mut changes = Vec::new();
         let mut folder = directory.as_deref().map(Folder::new);
         if let (Some(folder), Some(directory)) = (&mut folder, directory) {
@@ -105,41 +112,54 @@ impl Keeper {
                 ))
             })?;
         }
-        let client_id = format!("trailhound-rules-{}", config.instance);
-        let mut topic = match topic {
-            Some(name) => Some(RulesTopic::new(properties, name, &client_id, limits.module_bytes_max)?),
-            None => None,
-        };
-        if let Some(topic) = &mut topic {
-            changes.extend(topic.first(stop).ok_or(StartError::Stopped)?);
-        }
-        let reporter = match status_topic {
-            Some(name) => Some(Reporter::new(properties, name, &config.instance)?),
-            None => None,
-        };
-        let set = ledger.first(changes, folder.as_ref().map_or(0, Folder::changed_ms)).unwrap_or_default();
-        let refused: Vec<String> =
-            ledger.refused().values().filter(|one| one.of_folder).map(ToString::to_string).collect();
-        if !refused.is_empty() {
-            return Err(StartError::Refused(refused.join("\n\n")));
-        }
-        metrics.rule_set(&set);
-        metrics.refused_modules(ledger.refused().values());
-        Ok(Keeper {
+        let mut keeper = Keeper {
             ledger,
             limits,
             folder,
-            topic,
-            reporter,
+            topic: None,
+            reporter: None,
             instance: config.instance.clone(),
-            started_ms: now_ms(),
-            rules: Arc::new(ArcSwap::from_pointee(set)),
+            rules: Arc::default(),
             metrics: metrics.clone(),
             looked: Instant::now(),
             workers: config.pipelines.values().map(|pipeline| pipeline.workers).sum(),
             retired: Vec::new(),
             quarantined: BTreeMap::new(),
-        })
+            targets_down: Vec::new(),
+        };
+        if topic.is_none() {
+            keeper.first(changes)?;
+        } else {
+            all_proved(keeper.ledger.note(changes).iter())?;
+        }
+        Ok(keeper)
+    }
+
+    /// Reads the rules topic to its end, where there is one, and tells the fleet from now on. A module of the topic that is
+    /// refused is no error, since one bad message must not keep a fleet from starting.
+    pub fn follow(&mut self, config: &Config, stop: &dyn Fn() -> bool) -> Result<(), StartError> {
+        let RulesConfig { topic, status_topic, properties, .. } = &config.rules;
+        if let Some(name) = topic {
+            let client_id = format!("trailhound-rules-{}", self.instance);
+            let mut topic = RulesTopic::new(properties, name, &client_id, self.limits.module_bytes_max)?;
+            self.first(topic.first(stop).ok_or(StartError::Stopped)?)?;
+            self.topic = Some(topic);
+        }
+        if let Some(name) = status_topic {
+            self.reporter = Some(Reporter::new(properties, name, &self.instance)?);
+        }
+        Ok(())
+    }
+
+    /// Makes the first set live.
+    fn first(&mut self, changes: Vec<Change>) -> Result<(), StartError> {
+        let folder_ms = self.folder.as_ref().map_or(0, Folder::changed_ms);
+        let set = self.ledger.first(changes, folder_ms).unwrap_or_default();
+        all_proved(self.ledger.refused().values())?;
+        self.metrics.rule_set(&set);
+        self.metrics.refused_modules(self.ledger.refused().values());
+        self.rules.store(Arc::new(set));
+        Ok(())
     }
 
     /// The live rule set, for workers.
@@ -196,6 +216,13 @@ impl Keeper {
             self.quarantined = quarantined;
         }
         self.retired.retain(|module| Arc::strong_count(module) > 1);
+        // Another cause is told with the next beat: a target may have a new one for each attempt.
+        let told = |all: &[PipelineDown]| -> Vec<_> {
+            all.iter().map(|one| (one.pipeline.clone(), one.workers, one.down.since_ms)).collect()
+        };
+        let targets_down = self.metrics.overview().down();
+        is_news |= told(&targets_down) != told(&self.targets_down);
+        self.targets_down = targets_down;
         self.report(is_news);
     }
 
@@ -229,11 +256,18 @@ impl Keeper {
     }
 
     fn report(&mut self, is_news: bool) {
-        let Keeper { reporter, topic, rules, ledger, instance, started_ms, .. } = self;
+        let Keeper { reporter, topic, rules, ledger, instance, metrics, targets_down, .. } = self;
         let Some(reporter) = reporter else { return };
         reporter.report(is_news, || {
             let seen = topic.as_ref().map(|topic| topic.seen().clone()).unwrap_or_default();
-            Status::of(instance, *started_ms, &rules.load(), ledger, seen)
+            let started_ms = metrics.overview().started_ms();
+            Status::of(instance, started_ms, &rules.load(), ledger, seen, targets_down.clone())
         });
     }
+}
+
+/// Fails for modules of the folder that are refused.
+fn all_proved<'a>(refused: impl Iterator<Item = &'a RefusedModule>) -> Result<(), StartError> {
+    let refused: Vec<String> = refused.filter(|one| one.of_folder).map(ToString::to_string).collect();
+    if refused.is_empty() { Ok(()) } else { Err(StartError::Refused(refused.join("\n\n"))) }
 }

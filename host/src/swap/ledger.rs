@@ -122,8 +122,28 @@ impl Ledger {
         std::mem::take(&mut self.news)
     }
 
-    /// Takes in what is there at the start. No worker runs yet, so its modules are loaded on all cores.
+    /// Takes in what is there at the start.
     pub(super) fn first(&mut self, changes: Vec<Change>, folder_ms: u64) -> Option<RuleSet> {
+        self.load_all(&changes);
+        let set = self.apply(changes, folder_ms);
+        self.loaded.clear();
+        set
+    }
+
+    /// Proves what is there at the start before all is known that is to be live. Gives what is refused.
+    pub(super) fn note(&mut self, changes: Vec<Change>) -> Vec<RefusedModule> {
+        self.load_all(&changes);
+        let mut refused = Vec::new();
+        for change in changes {
+            self.take(change, &mut refused);
+        }
+        self.loaded.clear();
+        refused.iter().for_each(say);
+        refused
+    }
+
+    /// Loads modules on all cores, since no worker detects yet.
+    fn load_all(&mut self, changes: &[Change]) {
         let is_file = |offer: &&Offer| matches!(offer.place, Place::File(_));
         let offered = || changes.iter().filter_map(Change::offered);
         let names_max = self.names_max();
@@ -134,9 +154,6 @@ impl Ledger {
         let modules: Vec<(Wanted, &[u8])> = bytes.collect::<BTreeMap<_, _>>().into_iter().collect();
         let loaded = on_all_cores(&modules, |(wanted, bytes)| self.load(wanted, bytes));
         self.loaded = modules.into_iter().map(|(wanted, _)| wanted).zip(loaded).collect();
-        let set = self.apply(changes, folder_ms);
-        self.loaded.clear();
-        set
     }
 
     /// Takes changes in, and gives the next set where there is one. `folder_ms` is when the folder last changed.
@@ -150,10 +167,7 @@ impl Ledger {
         // A conflict is news when it was not there before.
         let conflicts = self.refused.iter().filter(|(key, one)| one.step == "set" && !before.contains_key(*key));
         refused.extend(conflicts.map(|(_, one)| one.clone()));
-        for one in &refused {
-            let (step, digest) = (&one.step, &one.digest);
-            tracing::error!(step, digest, place = one.place, "module {} refused: {}; {}", one.key, one.cause, one.hint);
-        }
+        refused.iter().for_each(say);
         self.news.extend(refused);
         self.publish(next, folder_ms)
     }
@@ -325,6 +339,12 @@ impl Entry {
         let (place, author, note) = (self.place.clone(), self.author.clone(), self.note.clone());
         Running { module: Arc::clone(module), place, author, note }
     }
+}
+
+/// Logs that a module is refused.
+fn say(one: &RefusedModule) {
+    let (step, digest) = (&one.step, &one.digest);
+    tracing::error!(step, digest, place = one.place, "module {} refused: {}; {}", one.key, one.cause, one.hint);
 }
 
 fn refuse(key: &Key, digest: String, place: &Place, refusal: &Refusal) -> RefusedModule {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Ledger, RefusedModule, Running};
 use super::offer::Key;
 use crate::kafka::{KafkaError, Properties, TopicWriter};
+use crate::overview::PipelineDown;
 use crate::pipeline::now_ms;
 use crate::rules::RuleSet;
 
@@ -50,6 +51,9 @@ pub struct Status {
     pub modules: Vec<ModuleStatus>,
     /// What is offered and not live.
     pub refused: Vec<RefusedModule>,
+    /// Its pipelines with a target that is down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets_down: Vec<PipelineDown>,
 }
 
 /// A module of an instance's set.
@@ -83,6 +87,7 @@ impl Status {
         set: &RuleSet,
         ledger: &Ledger,
         seen: BTreeMap<i32, i64>,
+        targets_down: Vec<PipelineDown>,
     ) -> Status {
         let module = |(key, running): (&Key, &Running)| ModuleStatus {
             key: key.clone(),
@@ -105,6 +110,7 @@ impl Status {
             modules_len: ledger.running().len(),
             modules: ledger.running().iter().take(LISTED_MAX).map(module).collect(),
             refused: ledger.refused().values().take(LISTED_MAX).cloned().collect(),
+            targets_down,
         }
     }
 }
@@ -144,5 +150,25 @@ impl Reporter {
         if let Err(error) = gone {
             tracing::warn!("the instance stays on the status topic: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overview::Down;
+
+    #[test]
+    fn what_an_older_version_says_is_read() {
+        let old = r#"{"instance":"i","version":"0","started_ms":1,"time_ms":2,"generation":3,"set":"s","seen":{"0":4},
+            "modules_len":0,"modules":[],"refused":[]}"#;
+        let mut status: Status = serde_json::from_str(old).unwrap();
+        assert!(status.targets_down.is_empty());
+        let down = Down { target: "t".to_owned(), since_ms: 5, cause: "busy".to_owned() };
+        status.targets_down.push(PipelineDown { pipeline: "siem".to_owned(), workers: 2, down });
+        let text = serde_json::to_string(&status).unwrap();
+        let told = r#""targets_down":[{"pipeline":"siem","workers":2,"target":"t","since_ms":5,"cause":"busy"}]"#;
+        assert!(text.contains(told), "{text}");
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
     }
 }

@@ -111,7 +111,7 @@ impl Courier {
     fn works(&mut self, wait: &Wait<'_>) {
         if self.down {
             tracing::info!(target = self.name, "the target takes messages again");
-            wait.metrics.target_down(false);
+            wait.metrics.target_up();
         }
         (self.failures, self.down) = (0, false);
     }
@@ -141,9 +141,9 @@ impl Courier {
         } else {
             tracing::debug!(target = self.name, waiting, retry_ms, "still down: {cause}");
         }
-        if goes_down {
+        if goes_down || self.down {
             self.down = true;
-            wait.metrics.target_down(true);
+            wait.metrics.target_down(&self.name, cause);
         }
         pause
     }
@@ -288,6 +288,26 @@ mod tests {
         assert_eq!(sent, [all.clone(), all.clone(), all, vec![0], vec![0], vec![0], vec![1, 2]]);
         assert_eq!(patience.metric("target_down"), 0.0);
         assert!(!courier.down);
+    }
+
+    #[test]
+    fn a_target_that_is_down_shows_with_its_last_cause() {
+        let mut patience = Patience::new();
+        let overview = patience.all.overview().clone();
+        let mut attempt = 0;
+        let delivered = courier().deliver(parcels(1), &mut patience.wait(), |_, _, _| {
+            attempt += 1;
+            let shown: Vec<String> = overview.down().into_iter().map(|one| one.down.cause).collect();
+            let expect = if attempt > 3 { vec![format!("failure {}", attempt - 1)] } else { Vec::new() };
+            assert_eq!(shown, expect, "before attempt {attempt}");
+            Ok(if attempt > 5 {
+                Verdict::Accepted
+            } else {
+                Verdict::Again { after: None, cause: format!("failure {attempt}") }
+            })
+        });
+        assert!(delivered.unwrap().is_empty() && attempt == 6);
+        assert!(overview.down().is_empty());
     }
 
     #[test]

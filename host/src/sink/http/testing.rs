@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::HttpConfig;
 use crate::metrics::{Metrics, PipelineMetrics};
+use crate::overview::Does;
 use crate::record::ReadLimits;
 use crate::shutdown::Shutdown;
 use crate::sink::{Outgoing, Wait};
@@ -156,6 +157,7 @@ impl Patience {
     pub(crate) fn new() -> Patience {
         let source = FileSource::new(&[], ReadLimits::default(), BatchLimits::default()).unwrap();
         let all = Metrics::default();
+        all.overview().add("test", Does::Carry, 1);
         let metrics = all.pipeline("test").carrier(0);
         Patience { source: Source::File(Box::new(source)), shutdown: Shutdown::new(Duration::ZERO), all, metrics }
     }
