@@ -19,7 +19,7 @@ use crate::shutdown::Shutdown;
 use crate::swap::{Keeper, Wake};
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
-    let config = config::load(file).map_err(Failure::usage)?;
+    let config = Arc::new(config::load(file).map_err(Failure::usage)?);
     let (metrics, wake) = (Metrics::default(), Wake::default());
     let (shutdown, health) = (Arc::new(Shutdown::new(config.drain_max)), Health::default());
     for (name, pipeline) in &config.pipelines {
@@ -55,14 +55,18 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     finished
 }
 
-/// Proves the modules of the folder where some pipeline detects, and checks the clusters. A mistake in the folder is said
-/// without asking the brokers.
-fn prepare(config: &Config, metrics: &Metrics) -> Result<Option<Keeper>, Failure> {
+/// Proves the modules of the folder where some pipeline detects, and checks the clusters meanwhile, most of which is
+/// waiting. A mistake in the folder is said without waiting for the brokers.
+fn prepare(config: &Arc<Config>, metrics: &Metrics) -> Result<Option<Keeper>, Failure> {
+    let asked = Arc::clone(config);
+    let check = move || check_kafka(&asked, true);
+    let check = std::thread::Builder::new().name("check".to_owned()).spawn(check).map_err(Failure::new)?;
     let keeper = match config.detects() {
         true => Some(open_rules(&engine(config)?, config, false, metrics)?),
         false => None,
     };
-    let mistakes = check_kafka(config, true);
+    let mistakes =
+        check.join().map_err(|_| Failure::new("the check of the brokers panicked; this is a fault of trailhound"))?;
     if mistakes.is_empty() { Ok(keeper) } else { Err(unusable(&mistakes)) }
 }
 

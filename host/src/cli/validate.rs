@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Failure, print};
 use crate::config::{self, Config, SinkConfig, SourceConfig};
-use crate::kafka::{self, KafkaError, Topic};
+use crate::kafka::{self, KafkaError, Properties, Topic};
 use crate::metrics::Metrics;
 use crate::rules::{Cache, Engine};
 use crate::sink::{OpenSearchSink, SplunkSink, SyslogSink, WebhookSink};
@@ -135,35 +135,42 @@ pub(super) fn open_rules(engine: &Engine, config: &Config, more: bool, metrics: 
 }
 
 /// The topics that rules come from and that the fleet reports on.
-fn check_rules_topics<'a>(config: &'a Config, may_create: bool) -> Vec<KafkaError> {
+fn rules_topics(config: &Config) -> impl Iterator<Item = Topic<'_>> {
     let rules = &config.rules;
     let named = [
         ("rules.topic", &rules.topic, &swap::RULES_TOPIC[..]),
         ("rules.status_topic", &rules.status_topic, &swap::STATUS_TOPIC[..]),
     ];
-    let topic = |(key, name, config): (&'static str, &'a Option<String>, &'a [(&'a str, &'a str)])| {
+    let topic = |(key, name, config)| {
+        let name: &Option<String> = name;
         Some(Topic { key, name: name.as_deref()?, create: rules.create, config })
     };
-    let topics: Vec<Topic<'a>> = named.into_iter().filter_map(topic).collect();
-    kafka::check(&rules.properties, &topics, may_create)
+    named.into_iter().filter(|_| config.detects()).filter_map(topic)
 }
 
 /// Checks the clusters and topics of all pipelines; creates missing topics when `may_create`.
 pub(super) fn check_kafka(config: &Config, may_create: bool) -> Vec<KafkaError> {
-    let mut mistakes = if config.detects() { check_rules_topics(config, may_create) } else { Vec::new() };
-    for (name, pipeline) in &config.pipelines {
-        let mut reachable: Vec<&crate::kafka::Properties> = Vec::new();
-        for (key, properties, topics, create) in pipeline.kafka_parts(name) {
-            let topics: Vec<Topic<'_>> =
-                topics.iter().map(|topic| Topic { key: &key, name: topic, create, config: &[] }).collect();
-            let found = kafka::check(properties, &topics, may_create);
-            let unreachable = found.iter().any(|error| matches!(error, KafkaError::Unreachable { .. }));
+    let parts: Vec<_> = config.pipelines.iter().flat_map(|(name, pipeline)| pipeline.kafka_parts(name)).collect();
+    let rules = rules_topics(config).map(|topic| (&config.rules.properties, topic));
+    let of_parts = parts.iter().flat_map(|(key, properties, topics, create)| {
+        topics.iter().map(move |name| (*properties, Topic { key, name, create: *create, config: &[] }))
+    });
+    // What one client can tell is asked of one: each takes a tenth of a second to come and go.
+    let mut clients: Vec<(&Properties, Vec<Topic<'_>>)> = Vec::new();
+    for (properties, topic) in rules.chain(of_parts) {
+        match clients.iter_mut().find(|(known, _)| *known == properties) {
+            Some((_, topics)) => topics.push(topic),
+            None => clients.push((properties, vec![topic])),
+        }
+    }
+    let (mut mistakes, mut away) = (Vec::new(), Vec::new());
+    for (properties, topics) in &clients {
+        // That a cluster is away is said once.
+        let servers = properties.get("bootstrap.servers");
+        if !away.contains(&servers) {
+            let found = kafka::check(properties, topics, may_create);
+            away.extend(found.iter().any(|error| matches!(error, KafkaError::Unreachable { .. })).then_some(servers));
             mistakes.extend(found);
-            // The other parts of a pipeline mostly name the same cluster: once said is enough.
-            if unreachable && !reachable.contains(&properties) {
-                break;
-            }
-            reachable.push(properties);
         }
     }
     mistakes
