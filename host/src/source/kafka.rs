@@ -80,25 +80,9 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 /// How long leaving the group may take. A consumer's drop has been seen to hang (rust-rdkafka#509).
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// A batch that is one transaction is read and detected in pieces of this size, which fit the cache of a core.
-const PIECE: Room = Room { messages: 1_000, bytes: 4 << 20 };
-
 /// A transaction that is older gets no more pieces. Kafka Streams commits at this interval (`commit.interval.ms` with
 /// exactly_once_v2).
 const OPEN_MAX: Duration = Duration::from_millis(100);
-
-/// What a batch may hold.
-#[derive(Clone, Copy)]
-struct Room {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Room {
-    fn has(self, batch: &Batch) -> bool {
-        batch.len() < self.messages && batch.held_bytes() < self.bytes
-    }
-}
 
 /// A consumer and how far its messages have been delivered.
 pub struct KafkaSource {
@@ -180,8 +164,8 @@ impl KafkaSource {
         let idle_ends = Instant::now() + IDLE_MAX;
         // What is there is taken without a look at the clock, which would be several a message.
         let mut dry = false;
-        let room = self.room(batch);
-        while room.has(batch) {
+        let piece = self.piece(batch);
+        while piece.has_room(batch) {
             if shutdown.requested() {
                 self.given = Instant::now();
                 return Ok(!batch.is_empty());
@@ -235,10 +219,11 @@ impl KafkaSource {
         if open.is_none_or(|age| age >= OPEN_MAX) {
             return Ok(false);
         }
-        let (seen, room) = (batch.len(), self.room(batch));
+        let (seen, piece) = (batch.len(), self.piece(batch));
         let paused = self.consumer.context().progress().paused;
         // What is held came later than what is in the batch, and sooner than what a poll would bring.
-        while !paused && self.held.is_empty() && self.taken.is_empty() && room.has(batch) && !shutdown.requested() {
+        while !paused && self.held.is_empty() && self.taken.is_empty() && piece.has_room(batch) && !shutdown.requested()
+        {
             let polled = self.consumer.poll(Duration::ZERO);
             // The batch is done again, without these.
             self.taken.extend(settle(&self.consumer, &mut self.held));
@@ -254,14 +239,10 @@ impl KafkaSource {
     }
 
     /// How far a batch may be filled before it is looked at.
-    fn room(&self, batch: &Batch) -> Room {
-        let Room { messages, bytes } = Room { messages: self.limits.messages_max, bytes: self.limits.bytes_max };
-        match self.transaction() {
-            None => Room { messages, bytes },
-            Some(_) => Room {
-                messages: messages.min(batch.len() + PIECE.messages),
-                bytes: bytes.min(batch.held_bytes() + PIECE.bytes),
-            },
+    fn piece(&self, batch: &Batch) -> BatchLimits {
+        match self.consumer.context().transaction {
+            None => self.limits.clone(),
+            Some(_) => self.limits.piece(batch),
         }
     }
 

@@ -37,6 +37,23 @@ impl Default for BatchLimits {
     }
 }
 
+impl BatchLimits {
+    /// Whether a batch may take one more message.
+    fn has_room(&self, batch: &Batch) -> bool {
+        batch.len() < self.messages_max && batch.held_bytes() < self.bytes_max
+    }
+
+    /// The same for the next piece of `batch`, which is as large as a batch is by default.
+    fn piece(&self, batch: &Batch) -> BatchLimits {
+        let BatchLimits { messages_max, bytes_max, .. } = BatchLimits::default();
+        BatchLimits {
+            messages_max: self.messages_max.min(batch.len() + messages_max),
+            bytes_max: self.bytes_max.min(batch.held_bytes() + bytes_max),
+            wait: self.wait,
+        }
+    }
+}
+
 /// Where messages come from.
 pub enum Source {
     /// A consumer of a Kafka group.
