@@ -98,7 +98,6 @@ impl Counts {
         add_all(&mut self.shadow_failed, &other.shadow_failed);
         add_all(&mut self.refused, &other.refused);
         add_all(&mut self.module_nanos, &other.module_nanos);
-        self.swap = self.swap.or(other.swap);
     }
 
     /// Whether every entry is accounted for.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::pipeline::now_ms;
 
@@ -69,9 +69,8 @@ pub struct PipelineDown {
 pub struct Now {
     does: Does,
     workers: Vec<Worker>,
-    /// Messages that wait in the partitions that this process owns; None where nobody knows.
-    lag_messages: Option<i64>,
-    #[serde(skip)]
+    /// Messages that wait in each partition that this process owns, as far as it is known.
+    #[serde(rename = "lag_messages", serialize_with = "sum")]
     lag: BTreeMap<(String, i32), i64>,
 }
 
@@ -95,7 +94,7 @@ impl Overview {
 
     /// Adds a pipeline, none of whose workers has begun. Of others nothing is kept.
     pub fn add(&self, pipeline: &str, does: Does, workers: usize) {
-        let now = Now { does, workers: vec![Worker::default(); workers], lag_messages: None, lag: BTreeMap::new() };
+        let now = Now { does, workers: vec![Worker::default(); workers], lag: BTreeMap::new() };
         self.lock().insert(pipeline.to_owned(), now);
     }
 
@@ -147,7 +146,6 @@ impl Overview {
                 Some(messages) => drop(now.lag.insert((topic.to_owned(), partition), messages)),
                 None => drop(now.lag.remove(&(topic.to_owned(), partition))),
             }
-            now.lag_messages = (!now.lag.is_empty()).then(|| now.lag.values().sum());
         }
     }
 
@@ -160,6 +158,11 @@ impl Overview {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Now>> {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// All that waits; null where nobody knows.
+fn sum<S: Serializer>(lag: &BTreeMap<(String, i32), i64>, to: S) -> Result<S::Ok, S::Error> {
+    (!lag.is_empty()).then(|| lag.values().sum::<i64>()).serialize(to)
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ pub fn run(
     Ok(total)
 }
 
-/// Detects or carries, delivers, and lets the offsets move. After a transaction that was aborted the same batch, rules and
+/// Detects or carries, delivers, and lets the offsets move; what the source has more for a batch is detected with it. After a transaction that was aborted the same batch, rules and
 /// time make the same output again; what the attempt has counted is forgotten.
 fn attempt(
     pipeline: &Pipeline,
@@ -174,7 +174,12 @@ fn attempt(
             appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
             Ok::<(), SinkError>(())
         })?;
-        counts.add(&detected);
+        // Nearly every batch is one piece, whose counters are taken as they are.
+        if seen == 0 {
+            counts = detected
+        } else {
+            counts.add(&detected)
+        }
         seen = batch.len();
         if !source.more(batch, &pipeline.shutdown)? {
             break;

@@ -141,11 +141,8 @@ fn rules_topics(config: &Config) -> impl Iterator<Item = Topic<'_>> {
         ("rules.topic", &rules.topic, &swap::RULES_TOPIC[..]),
         ("rules.status_topic", &rules.status_topic, &swap::STATUS_TOPIC[..]),
     ];
-    let topic = |(key, name, config)| {
-        let name: &Option<String> = name;
-        Some(Topic { key, name: name.as_deref()?, create: rules.create, config })
-    };
-    named.into_iter().filter(|_| config.detects()).filter_map(topic)
+    let named = named.into_iter().filter(|_| config.detects());
+    named.filter_map(|(key, name, config)| Some(Topic { key, name: name.as_deref()?, create: rules.create, config }))
 }
 
 /// Checks the clusters and topics of all pipelines; creates missing topics when `may_create`.

@@ -101,7 +101,8 @@ pub(super) fn start(
         let key = Key::parse(&first.module.name);
         swap::publish(&config, engine, &publish(key, first.bytes.clone()))?;
     }
-    let keeper = Keeper::start(engine, &config, metrics, &|| false)?;
+    let mut keeper = Keeper::open(engine, &config, metrics)?;
+    keeper.follow(&config, &|| false)?;
     let (rules, shutdown) = (keeper.rules(), Arc::new(Shutdown::new(Duration::ZERO)));
     let stop = Arc::clone(&shutdown);
     let keep = move || keeper.keep(&Wake::default(), &stop);

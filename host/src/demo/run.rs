@@ -186,6 +186,7 @@ fn warm_up(show: &mut Show<'_>, workers: &Workers, feed: &mut Feed, first: &[Mes
     let begun = Instant::now();
     while workers.received() < entries as u64 {
         feed.poll();
+        // Counters do not tell when they change.
         std::thread::sleep(LOOK_MAX);
         if begun.elapsed() > STALL_MAX || workers.failed() {
             return Err(DemoError::Stalled);

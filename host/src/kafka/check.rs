@@ -215,6 +215,7 @@ fn appears(problem: impl Fn() -> Option<KafkaError>) -> Result<(), KafkaError> {
         match problem() {
             None => return Ok(()),
             Some(error) if Instant::now() > deadline => return Err(error),
+            // Brokers do not tell when they know of it.
             Some(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

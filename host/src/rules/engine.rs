@@ -47,6 +47,7 @@ impl Engine {
             while let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
                 drop(engine);
+                // This is the clock that calls are limited by.
                 std::thread::sleep(TICK);
             }
         })?;

@@ -177,6 +177,7 @@ impl Wait<'_> {
         const TURN: Duration = Duration::from_millis(50);
         let mut left = pause;
         while !left.is_zero() {
+            // A target that is down does not tell when it is back.
             std::thread::sleep(left.min(TURN));
             if !self.turn() {
                 return false;

@@ -219,11 +219,13 @@ impl KafkaSource {
         if open.is_none_or(|age| age >= OPEN_MAX) {
             return Ok(false);
         }
-        let (seen, piece) = (batch.len(), self.piece(batch));
-        let paused = self.consumer.context().progress().paused;
         // What is held came later than what is in the batch, and sooner than what a poll would bring.
-        while !paused && self.held.is_empty() && self.taken.is_empty() && piece.has_room(batch) && !shutdown.requested()
-        {
+        let paused = self.consumer.context().progress().paused;
+        if paused || !self.held.is_empty() {
+            return Ok(false);
+        }
+        let (seen, piece) = (batch.len(), self.piece(batch));
+        while self.taken.is_empty() && piece.has_room(batch) && !shutdown.requested() {
             let polled = self.consumer.poll(Duration::ZERO);
             // The batch is done again, without these.
             self.taken.extend(settle(&self.consumer, &mut self.held));

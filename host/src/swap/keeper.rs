@@ -84,20 +84,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the sources of `config` to their end and proves what they hold: nobody starts on half a set.
-    pub fn start(
-        engine: &Engine,
-        config: &Config,
-        metrics: &Metrics,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Keeper, StartError> {
-        let mut keeper = Keeper::open(engine, config, metrics)?;
-        keeper.follow(config, stop)?;
-        Ok(keeper)
-    }
-
     /// Proves what is in the folder, and asks no broker. A module that is refused is an error. Where there is a rules topic
-    /// nothing is live before [`Keeper::follow`].
+    /// nothing is live before [`Keeper::follow`]: nobody starts on half a set.
     pub fn open(engine: &Engine, config: &Config, metrics: &Metrics) -> Result<Keeper, StartError> {
         let RulesConfig { directory, topic, settings, .. } = &config.rules;
         let limits = config.limits.rules.clone();
