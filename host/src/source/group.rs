@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
+use trailhound_fetch::Queue;
 
 use super::begin::{self, Asking, Places};
 use crate::kafka::{Events, Membership, Offsets, Transaction, offset_list};
@@ -32,6 +33,9 @@ pub(super) struct Progress {
     pub(super) delivered: Offsets,
     /// Where each partition was begun to be read.
     begun: Offsets,
+    /// Those of which no message has come since they were last assigned: their messages may not be on their way to the worker yet
+    /// ([`Queue::forward`]).
+    pub(super) unheard: Vec<(String, i32)>,
     /// Partitions that the group has given, as long as it is not known where to begin.
     pub(super) arrived: Option<Arrived>,
     /// Whether the consumer is about to leave: what arrives now is not read.
@@ -108,11 +112,13 @@ impl Context {
 
     /// Begins to read partitions that have arrived, as soon as it is known where. To be called after each poll until then:
     /// some may be known later than others.
-    pub(super) fn begin(&self, consumer: &BaseConsumer<Self>) {
+    pub(super) fn begin(&self, queue: &Queue<Self>) {
+        let consumer = queue.consumer();
         let due = |arrived: &mut Arrived| arrived.ask_at <= Instant::now();
         let Some(Arrived { partitions, begun, wait, .. }) = self.progress().arrived.take_if(due) else { return };
         let asked = Instant::now();
         let Places { known, unknown } = begin::places(consumer, &partitions, self.asking, wait);
+        known.elements().iter().for_each(|found| queue.forward(found.topic(), found.partition()));
         let begun = match known.count() > 0 || unknown.count() == 0 {
             true => Some(self.assign(consumer, &known, begun)),
             false => begun,
@@ -123,6 +129,11 @@ impl Context {
             let wait = self.asking.wait(Some(wait));
             self.progress().arrived = Some(Arrived { partitions: unknown, begun, ask_at, wait });
         }
+    }
+
+    /// Something of this partition has come.
+    pub(super) fn hear(&self, topic: &str, partition: i32) {
+        self.progress().unheard.retain(|(of, number)| (of.as_str(), *number) != (topic, partition));
     }
 
     /// Nothing will be read any more. librdkafka goes on only when all that arrived was taken.
@@ -162,7 +173,14 @@ impl Context {
             let at = found.offset().to_raw().filter(|at| *at >= 0)?;
             Some(((Arc::from(found.topic()), found.partition()), at))
         });
-        self.progress().begun.extend(begun);
+        let mut progress = self.progress();
+        progress.begun.extend(begun);
+        // It stops to read those that had begun, too, and reads them again.
+        let assigned = all.elements().into_iter().map(|found| (found.topic().to_owned(), found.partition()));
+        progress.unheard = assigned.chain(std::mem::take(&mut progress.unheard)).collect();
+        progress.unheard.sort_unstable();
+        progress.unheard.dedup();
+        drop(progress);
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             _ => consumer.assign(&all),
@@ -198,6 +216,7 @@ impl Context {
         let mut progress = self.progress();
         progress.delivered.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
         progress.begun.retain(|(topic, partition), _| !contains(&taken, topic, *partition));
+        progress.unheard.retain(|(topic, partition)| !contains(&taken, topic, *partition));
         if let Some(metrics) = &self.metrics {
             taken.iter().for_each(|(topic, partition)| metrics.no_lag(topic, *partition));
         }

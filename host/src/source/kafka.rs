@@ -6,60 +6,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset;
+use trailhound_fetch::{Message, Queue};
 
 use super::begin::{Asking, committed};
+use super::consumer::{self, KafkaSourceConfig};
 use super::group::{Context, Progress, commit, contains, membership};
 use super::{BatchLimits, SourceError};
 use crate::batch::{Batch, Origin};
-use crate::kafka::{Membership, Offsets, Properties, Transaction, TransactionError, offset_list};
+use crate::kafka::{Membership, Offsets, Transaction, TransactionError, offset_list};
 use crate::metrics::PipelineMetrics;
 use crate::shutdown::Shutdown;
-
-/// A Kafka source as configured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KafkaSourceConfig {
-    /// The topics.
-    pub topics: Vec<String>,
-    /// The consumer group.
-    pub group: String,
-    /// How the group shares out the partitions.
-    pub protocol: Protocol,
-    /// Whether a worker that comes back within the session's time gets its partitions back without a rebalance: its
-    /// client id is its `group.instance.id` then.
-    pub static_members: bool,
-    /// All librdkafka properties: `[kafka]` with the source's own on top.
-    pub properties: Properties,
-}
-
-/// How a group shares out its partitions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// The members do it among themselves; every broker knows it.
-    #[default]
-    Classic,
-    /// The broker does it (KIP-848): brokers from 4.0 on.
-    Consumer,
-}
-
-/// Defaults that differ from librdkafka's. A small prefetch queue with a short back-off: with the default back-off of
-/// one second a consumer that is slower than its fetcher stands idle most of the time, and with the default queue it
-/// takes gigabytes. `earliest`, because a pipeline that starts must not skip what waits for it.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("auto.offset.reset", "earliest"),
-    ("queued.max.messages.kbytes", "16384"),
-    ("fetch.queue.backoff.ms", "1"),
-    ("fetch.wait.max.ms", "50"),
-    ("statistics.interval.ms", "5000"),
-    ("reconnect.backoff.max.ms", "2000"),
-];
-
-/// Where messages are carried on, these on top. Findings resemble each other, so that a fetch of librdkafka's own size, a megabyte
-/// of each partition, becomes many times as much in memory once it is decompressed (BENCHMARKS.md has what that came to); and
-/// while one batch is delivered it is enough when the next is there.
-const CARRIED_DEFAULTS: [(&str, &str); 3] =
-    [("queued.max.messages.kbytes", "4096"), ("fetch.message.max.bytes", "131072"), ("fetch.max.bytes", "1000000")];
 
 /// How often offsets are committed while batches flow; a stop and a revocation commit at once.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -67,8 +25,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How often the lag is told while the source is paused; otherwise librdkafka's statistics tell it as often.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
-/// How long one poll may block before the wish to stop is looked at.
-const POLL_MAX: Duration = Duration::from_millis(100);
+/// How long one wait for messages may take before a rebalance or the wish to stop is looked at.
+const WAIT_MAX: Duration = Duration::from_millis(25);
 
 /// How long a batch may take before the source is paused and polled. A pause costs up to a second: so long librdkafka takes to
 /// fetch again after it, so a batch that is delivered soon goes without.
@@ -86,21 +44,24 @@ const OPEN_MAX: Duration = Duration::from_millis(100);
 
 /// A consumer and how far its messages have been delivered.
 pub struct KafkaSource {
-    consumer: BaseConsumer<Context>,
+    queue: Queue<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     limits: BatchLimits,
     /// Whether keys and headers are kept, because the messages are carried on.
     carried: bool,
     topics: Vec<Arc<str>>,
     named: String,
     committed: Instant,
-    /// Messages that arrived while the source was paused.
-    held: Batch,
+    /// When partitions of which nothing was heard were last forwarded.
+    forwarded: Instant,
     /// When the batch in hand was given out.
     given: Instant,
     /// When the lag was last told while the source was paused.
     lag_told: Instant,
     /// Partitions that were taken away while the batch in hand was delivered: its offsets are their new owners' now.
     taken: Vec<(String, i32)>,
+    /// What went wrong meanwhile, so that the source cannot go on.
+    failed: Option<SourceError>,
 }
 
 impl KafkaSource {
@@ -116,54 +77,36 @@ impl KafkaSource {
     ) -> Result<KafkaSource, SourceError> {
         let named = config.topics.join(", ");
         let failed = |error| SourceError::Kafka { topics: named.clone(), error };
-        let mut fixed = vec![
-            ("group.id", config.group.as_str()),
-            ("client.id", client_id),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "false"),
-        ];
-        if config.protocol == Protocol::Consumer {
-            fixed.push(("group.protocol", "consumer"));
-        }
-        if config.static_members {
-            fixed.push(("group.instance.id", client_id));
-        }
-        if transaction.is_some() {
-            // Offsets of a transaction that is under way are waited for.
-            fixed.push(("isolation.level", "read_committed"));
-        }
         let context = Context::new(Asking::new(&config.properties), metrics, transaction);
-        let mut defaults = DEFAULTS.to_vec();
-        defaults.extend(CARRIED_DEFAULTS.iter().filter(|_| carried));
-        let client = config.properties.client(&defaults, &fixed);
-        let consumer: BaseConsumer<Context> = client.create_with_context(context).map_err(failed)?;
+        let consumer = consumer::create(config, carried, client_id, context).map_err(failed)?;
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
+        let consumer = Arc::new(consumer);
         Ok(KafkaSource {
+            queue: Queue::new(Arc::clone(&consumer)),
             consumer,
             limits,
             carried,
             topics: topics.into_iter().map(Arc::from).collect(),
             named,
             committed: Instant::now(),
+            forwarded: Instant::now(),
             given: Instant::now(),
             lag_told: Instant::now(),
-            held: Batch::default(),
             taken: Vec::new(),
+            failed: None,
         })
     }
 
     /// See [`super::Source::next_batch`].
     pub(super) fn next_batch(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
         self.resume();
         self.taken.clear();
-        std::mem::swap(batch, &mut self.held);
-        self.held.clear();
-        let mut ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
         let idle_ends = Instant::now() + IDLE_MAX;
-        // What is there is taken without a look at the clock, which would be several a message.
-        let mut dry = false;
+        let mut ends: Option<Instant> = None;
         let piece = self.piece(batch);
         while piece.has_room(batch) {
             if shutdown.requested() {
@@ -173,39 +116,25 @@ impl KafkaSource {
             if self.carried && batch.is_empty() && Instant::now() >= idle_ends {
                 break;
             }
-            let timeout = match ends {
-                _ if !dry => Duration::ZERO,
-                None => POLL_MAX,
-                Some(ends) => ends.saturating_duration_since(Instant::now()),
-            };
-            let polled = self.consumer.poll(timeout);
-            dry = polled.is_none();
-            settle(&self.consumer, batch);
-            let received = match polled {
-                Some(Ok(message)) => {
-                    push(&self.topics, self.carried, batch, &message);
-                    true
-                }
-                Some(Err(error)) => {
-                    self.tolerate(error)?;
-                    false
-                }
-                None => false,
-            };
-            if received && ends.is_none() {
-                ends = Some(Instant::now() + self.limits.wait);
+            self.serve()?;
+            if !self.taken.is_empty() {
+                self.drop_taken(batch);
             }
-            if !received && ends.is_some_and(|ends| Instant::now() >= ends) && !batch.is_empty() {
+            if self.receive(batch, &piece, Duration::ZERO)? {
+                continue;
+            }
+            // What is there is taken without a look at the clock.
+            let now = Instant::now();
+            ends = if batch.is_empty() { None } else { Some(ends.unwrap_or(now + self.limits.wait)) };
+            let left = ends.map_or(WAIT_MAX, |ends| ends.saturating_duration_since(now).min(WAIT_MAX));
+            if left.is_zero() {
                 break;
             }
+            self.receive(batch, &piece, left)?;
             if batch.is_empty() {
                 // Again, in case that it failed before.
                 self.resume();
                 self.commit_when_due(shutdown)?;
-                // A transaction that takes long keeps the source alive, which may bring messages.
-                self.taken.clear();
-                std::mem::swap(batch, &mut self.held);
-                ends = (!batch.is_empty()).then(|| Instant::now() + self.limits.wait);
             }
         }
         self.given = Instant::now();
@@ -216,28 +145,72 @@ impl KafkaSource {
     pub(super) fn more(&mut self, batch: &mut Batch, shutdown: &Shutdown) -> Result<bool, SourceError> {
         // Where nothing has to be committed a next batch is as good.
         let open = self.transaction().and_then(|transaction| transaction.age());
-        if open.is_none_or(|age| age >= OPEN_MAX) {
-            return Ok(false);
-        }
-        // What is held came later than what is in the batch, and sooner than what a poll would bring.
-        let paused = self.consumer.context().progress().paused;
-        if paused || !self.held.is_empty() {
+        if open.is_none_or(|age| age >= OPEN_MAX) || self.consumer.context().progress().paused {
             return Ok(false);
         }
         let (seen, piece) = (batch.len(), self.piece(batch));
-        while self.taken.is_empty() && piece.has_room(batch) && !shutdown.requested() {
-            let polled = self.consumer.poll(Duration::ZERO);
-            // The batch is done again, without these.
-            self.taken.extend(settle(&self.consumer, &mut self.held));
-            match polled {
-                Some(Ok(message)) if self.taken.is_empty() => push(&self.topics, self.carried, batch, &message),
-                Some(Ok(message)) => push(&self.topics, self.carried, &mut self.held, &message),
-                Some(Err(error)) => self.tolerate(error)?,
-                None => break,
+        while piece.has_room(batch) && !shutdown.requested() {
+            self.serve()?;
+            // The batch is done again, without what was taken away.
+            if !self.taken.is_empty() || !self.receive(batch, &piece, Duration::ZERO)? {
+                break;
             }
         }
         self.given = Instant::now();
         Ok(batch.len() > seen)
+    }
+
+    /// Takes messages that are there, or waits for one. False when there is none.
+    fn receive(&mut self, batch: &mut Batch, piece: &BatchLimits, wait: Duration) -> Result<bool, SourceError> {
+        if !self.queue.take(piece.messages_max.saturating_sub(batch.len()), wait) {
+            return Ok(false);
+        }
+        let hears = !self.consumer.context().progress().unheard.is_empty();
+        while piece.has_room(batch)
+            && let Some(message) = self.queue.pop()
+        {
+            match message {
+                Ok(message) => {
+                    if hears {
+                        self.consumer.context().hear(message.topic(), message.partition());
+                    }
+                    push(&self.topics, self.carried, batch, &message);
+                }
+                Err(error) => tolerate(&self.named, error)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Hears what librdkafka has to tell: rebalances, commits, errors, statistics. What was taken out of its queue of partitions that
+    /// go is dropped, since their new owner reads it again; and partitions that have arrived are begun. In this order, and
+    /// before more is taken: one that goes may come back at once.
+    fn serve(&mut self) -> Result<(), SourceError> {
+        let polled = self.consumer.poll(Duration::ZERO);
+        let context = self.consumer.context();
+        let mut progress = context.progress();
+        let revoked = std::mem::take(&mut progress.revoked);
+        let arrived = progress.arrived.is_some();
+        if !progress.unheard.is_empty() && self.forwarded.elapsed() >= WAIT_MAX {
+            self.forwarded = Instant::now();
+            progress.unheard.iter().for_each(|(topic, partition)| self.queue.forward(topic, *partition));
+        }
+        drop(progress);
+        if !revoked.is_empty() {
+            self.queue.retain(|topic, partition| !contains(&revoked, topic, partition));
+            self.taken.extend(revoked);
+        }
+        if arrived {
+            context.begin(&self.queue);
+        }
+        match polled {
+            Some(Ok(message)) => {
+                let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
+                Err(SourceError::Astray { topic, partition, offset })
+            }
+            Some(Err(error)) => tolerate(&self.named, error),
+            None => Ok(()),
+        }
     }
 
     /// How far a batch may be filled before it is looked at.
@@ -346,8 +319,8 @@ impl KafkaSource {
         }
     }
 
-    /// A poll within `max.poll.interval.ms` keeps the membership; the partitions are paused, so it brings no messages but
-    /// those that were on their way.
+    /// A poll within `max.poll.interval.ms` keeps the membership. Messages that were on their way are fetched again later: a pause makes
+    /// librdkafka forget what was not taken.
     fn poll_paused(&mut self) {
         let paused = self.consumer.context().progress().paused;
         if !paused {
@@ -360,12 +333,8 @@ impl KafkaSource {
             self.lag_told = Instant::now();
             self.consumer.context().tell_lag_of_paused(&self.consumer);
         }
-        let polled = self.consumer.poll(Duration::ZERO);
-        self.taken.extend(settle(&self.consumer, &mut self.held));
-        match polled {
-            Some(Ok(message)) => push(&self.topics, self.carried, &mut self.held, &message),
-            Some(Err(error)) => tracing::warn!("while the sink is waited for: {error}"),
-            None => {}
+        if let Err(error) = self.serve() {
+            self.failed.get_or_insert(error);
         }
     }
 
@@ -382,10 +351,11 @@ impl KafkaSource {
             Err(_) => false,
         };
         while usable && !self.commit_last(&mut in_time) && in_time() {
-            let _ = self.consumer.poll(POLL_MAX);
+            let _ = self.consumer.poll(WAIT_MAX);
         }
         let (done, closed) = std::sync::mpsc::channel();
-        let KafkaSource { consumer, named, .. } = self;
+        let KafkaSource { queue, consumer, named, .. } = self;
+        drop(queue);
         let closing = std::thread::Builder::new().name("consumer-close".to_owned()).spawn(move || {
             drop(consumer);
             let _ = done.send(());
@@ -446,51 +416,33 @@ impl KafkaSource {
         }
         Ok(())
     }
+}
 
-    /// Errors that polls return while brokers come and go pass by themselves; only a fatal one ends the source.
-    fn tolerate(&self, error: KafkaError) -> Result<(), SourceError> {
-        match error {
-            KafkaError::MessageConsumptionFatal(_) => Err(SourceError::Kafka { topics: self.named.clone(), error }),
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed,
-            ) => {
-                tracing::error!(topics = self.named, "the user may not read: {error}");
-                Ok(())
-            }
-            error => {
-                tracing::warn!(topics = self.named, "poll: {error}");
-                Ok(())
-            }
+/// Errors that polls return while brokers come and go pass by themselves; only a fatal one ends the source.
+fn tolerate(topics: &str, error: KafkaError) -> Result<(), SourceError> {
+    match error {
+        KafkaError::MessageConsumptionFatal(_) => Err(SourceError::Kafka { topics: topics.to_owned(), error }),
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed,
+        ) => {
+            tracing::error!(topics, "the user may not read: {error}");
+            Ok(())
+        }
+        error => {
+            tracing::warn!(topics, "poll: {error}");
+            Ok(())
         }
     }
 }
 
-/// Drops the messages of partitions that were taken away: their new owner reads them again. And begins to read those that
-/// have arrived. It must be called after a poll and before what the poll has brought is kept: one poll may take a partition
-/// away, bring it back, and bring a message of it that nobody else will read. Gives the partitions that were taken away.
-fn settle(consumer: &BaseConsumer<Context>, batch: &mut Batch) -> Vec<(String, i32)> {
-    let mut progress = consumer.context().progress();
-    let revoked = std::mem::take(&mut progress.revoked);
-    let arrived = progress.arrived.is_some();
-    drop(progress);
-    if !revoked.is_empty() {
-        batch.retain(|origin| !contains(&revoked, &origin.source, origin.partition));
-    }
-    if arrived {
-        consumer.context().begin(consumer);
-    }
-    revoked
-}
-
-fn push(topics: &[Arc<str>], carried: bool, batch: &mut Batch, message: &BorrowedMessage<'_>) {
+fn push(topics: &[Arc<str>], carried: bool, batch: &mut Batch, message: &Message<'_>) {
     let topic = message.topic();
     let source = topics.iter().find(|known| ***known == *topic).cloned().unwrap_or_else(|| Arc::from(topic));
-    let appended_ms = message.timestamp().to_millis().filter(|ms| *ms >= 0);
-    let origin = Origin { source, partition: message.partition(), offset: message.offset(), appended_ms };
+    let (partition, offset, appended_ms) = (message.partition(), message.offset(), message.appended_ms());
+    let origin = Origin { source, partition, offset, appended_ms };
     if !carried {
         return batch.push(origin, message.payload());
     }
-    let headers = message.headers().map(|headers| headers.iter()).into_iter().flatten();
-    let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
+    let headers = message.headers().map(|(name, value)| (name, value.unwrap_or_default()));
     batch.push_carried(origin, message.key().unwrap_or_default(), headers, message.payload());
 }

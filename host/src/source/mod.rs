@@ -1,6 +1,7 @@
 //! Sources: batches of messages with their origin, and offsets that move when the loop says so.
 
 mod begin;
+mod consumer;
 mod file;
 mod firehose;
 mod group;
@@ -8,12 +9,13 @@ mod kafka;
 
 use std::time::Duration;
 
+pub use consumer::{KafkaSourceConfig, Protocol};
 pub use file::FileSource;
 pub use firehose::{
     AccessKeys, Certificate, Endpoint, EndpointError, FirehoseConfig, FirehoseLimits, FirehoseMetrics, FirehoseSource,
     Firehoses, KEY_BYTES_MAX, KEY_BYTES_MIN,
 };
-pub use kafka::{KafkaSource, KafkaSourceConfig, Protocol};
+pub use kafka::KafkaSource;
 
 use crate::batch::Batch;
 use crate::kafka::{Membership, TransactionError};
@@ -75,6 +77,18 @@ pub enum SourceError {
         /// librdkafka's words.
         #[source]
         error: rdkafka::error::KafkaError,
+    },
+    /// A message did not come by the queue of messages, so that it may have been overtaken.
+    #[error(
+        "{topic} [{partition}]: the message at offset {offset} came by the wrong queue; this is a fault of trailhound"
+    )]
+    Astray {
+        /// Its topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
     },
     /// The worker's transaction did not commit.
     #[error(transparent)]
