@@ -8,7 +8,7 @@ use sonic_rs::Value;
 use crate::batch::{Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
-use crate::record::{self, Entry, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
+use crate::record::{self, Entry, Legible, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
 use crate::rules::{Evaluator, Mode, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
@@ -319,7 +319,7 @@ impl Detector {
         let Some(event) = self.events.get(*event as usize) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
         let members = event.members.clone().and_then(|members| self.members.get(members));
-        let skimmed = members.map(|members| Skimmed::again(raw, members));
+        let skimmed = members.and_then(|members| Legible::again(raw, members));
         match outcome {
             Outcome::Hit { module, mode, hit, .. } => {
                 let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
@@ -329,8 +329,6 @@ impl Detector {
                     &Detection {
                         rule,
                         constants,
-                        module: &module.name,
-                        digest: &module.digest,
                         generation: rules.generation,
                         mode,
                         title: hit.title.as_deref(),

@@ -3,7 +3,7 @@
 
 use crate::rules::contract::{Attack, Rule, Severity};
 
-use super::json::Json;
+use super::json::{Json, Key, key};
 
 /// What all findings of a rule have in common, as [`Json::written`] takes it.
 #[derive(Debug)]
@@ -14,15 +14,22 @@ pub struct Constants {
     pub(super) info: Vec<u8>,
     /// An item of `finding_info.tags`; nothing without standards.
     pub(super) compliance: Vec<u8>,
+    /// Members of `unmapped.trailhound`.
+    pub(super) code: Vec<u8>,
 }
 
 impl Constants {
-    /// Those of a rule.
-    pub fn of(rule: &Rule) -> Constants {
+    /// Those of a rule, of a module with this name and this SHA-256 of its bytes, in hex.
+    pub fn of(rule: &Rule, module: &str, digest: &str) -> Constants {
         Constants {
             head: written(|json| head(json, rule)),
             info: written(|json| info(json, rule)),
             compliance: written(|json| compliance(json, rule)),
+            code: written(|json| {
+                json.whole(key!("module"), module);
+                json.whole(key!("digest"), digest);
+                json.whole(key!("rule_version"), &*rule.version);
+            }),
         }
     }
 }
@@ -37,52 +44,52 @@ fn written(what: impl FnOnce(&mut Json)) -> Vec<u8> {
 fn compliance(json: &mut Json, rule: &Rule) {
     if !rule.compliance.is_empty() {
         json.item(|json| {
-            json.word("name", "compliance");
-            texts(json, "values", &rule.compliance);
+            json.plain(key!("name"), "compliance");
+            texts(json, key!("values"), &rule.compliance);
         });
     }
 }
 
-fn texts(json: &mut Json, key: &str, texts: &[String]) {
+fn texts(json: &mut Json, key: Key, texts: &[String]) {
     json.list(key, |json| texts.iter().for_each(|text| json.text_item(text)));
 }
 
 fn head(json: &mut Json, rule: &Rule) {
     let (severity_id, severity) = severity(rule.severity);
-    json.number("activity_id", 1);
-    json.word("activity_name", "Create");
-    json.number("category_uid", 2);
-    json.word("category_name", "Findings");
-    json.number("class_uid", 2004);
-    json.word("class_name", "Detection Finding");
-    json.number("type_uid", 200_401);
-    json.word("type_name", "Detection Finding: Create");
-    json.number("severity_id", severity_id);
-    json.whole("severity", severity);
-    json.number("status_id", 1);
-    json.word("status", "New");
-    json.flag("is_alert", Some(true));
-    json.whole("risk_details", some(&rule.rationale));
+    json.number(key!("activity_id"), 1);
+    json.plain(key!("activity_name"), "Create");
+    json.number(key!("category_uid"), 2);
+    json.plain(key!("category_name"), "Findings");
+    json.number(key!("class_uid"), 2004);
+    json.plain(key!("class_name"), "Detection Finding");
+    json.number(key!("type_uid"), 200_401);
+    json.plain(key!("type_name"), "Detection Finding: Create");
+    json.number(key!("severity_id"), severity_id);
+    json.whole(key!("severity"), severity);
+    json.number(key!("status_id"), 1);
+    json.plain(key!("status"), "New");
+    json.flag(key!("is_alert"), Some(true));
+    json.whole(key!("risk_details"), some(&rule.rationale));
     if !rule.remediation.is_empty() || !rule.references.is_empty() {
-        json.object("remediation", |json| {
-            json.whole("desc", &*rule.remediation);
-            texts(json, "references", &rule.references);
+        json.object(key!("remediation"), |json| {
+            json.whole(key!("desc"), &*rule.remediation);
+            texts(json, key!("references"), &rule.references);
         });
     }
 }
 
 fn info(json: &mut Json, rule: &Rule) {
-    json.whole("desc", some(&rule.description));
-    texts(json, "types", &types(&rule.attacks));
-    json.object("analytic", |json| {
-        json.number("type_id", 1);
-        json.word("type", "Rule");
-        json.whole("uid", &*rule.id);
-        json.whole("name", &*rule.title);
-        json.whole("version", &*rule.version);
+    json.whole(key!("desc"), some(&rule.description));
+    texts(json, key!("types"), &types(&rule.attacks));
+    json.object(key!("analytic"), |json| {
+        json.number(key!("type_id"), 1);
+        json.plain(key!("type"), "Rule");
+        json.whole(key!("uid"), &*rule.id);
+        json.whole(key!("name"), &*rule.title);
+        json.whole(key!("version"), &*rule.version);
     });
-    json.list("attacks", |json| rule.attacks.iter().for_each(|one| json.item(|json| attack(json, one))));
-    json.list("data_sources", |json| json.text_item("AWS CloudTrail"));
+    json.list(key!("attacks"), |json| rule.attacks.iter().for_each(|one| json.item(|json| attack(json, one))));
+    json.list(key!("data_sources"), |json| json.text_item("AWS CloudTrail"));
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -104,20 +111,20 @@ pub(super) fn severity(severity: Severity) -> (u8, &'static str) {
 /// One technique and the tactic that it serves. `T1078.004` is a sub-technique of `T1078`; MITRE writes its name as
 /// `Valid Accounts: Cloud Accounts`. `version`, that of the ATT&CK matrix, is left out: a rule does not say.
 fn attack(json: &mut Json, attack: &Attack) {
-    let named = |json: &mut Json, key, uid: &str, name: &str| {
+    let named = |json: &mut Json, key: Key, uid: &str, name: &str| {
         json.object(key, |json| {
-            json.whole("uid", uid);
-            json.whole("name", name);
+            json.whole(key!("uid"), uid);
+            json.whole(key!("name"), name);
         });
     };
-    named(json, "tactic", &attack.tactic, &attack.tactic_name);
+    named(json, key!("tactic"), &attack.tactic, &attack.tactic_name);
     let (uid, name) = (attack.technique.as_str(), attack.technique_name.as_str());
     match uid.split_once('.') {
-        None => named(json, "technique", uid, name),
+        None => named(json, key!("technique"), uid, name),
         Some((parent, _)) => {
             let (parent_name, name) = name.split_once(": ").unwrap_or((name, name));
-            named(json, "technique", parent, parent_name);
-            named(json, "sub_technique", uid, name);
+            named(json, key!("technique"), parent, parent_name);
+            named(json, key!("sub_technique"), uid, name);
         }
     }
 }

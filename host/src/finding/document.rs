@@ -20,8 +20,9 @@ use crate::rules::Mode;
 
 use super::entities::{self, Entities};
 use super::evidence::Data;
-use super::fields::{Fields, milliseconds};
-use super::json::Json;
+use super::fields::Fields;
+use super::json::{Json, key};
+use super::time::milliseconds;
 use super::{Detection, FindingLimits, OCSF_VERSION};
 
 /// What all findings say of the products behind them, as [`Json::written`] takes it.
@@ -31,6 +32,14 @@ const TRAILHOUND: &str = concat!(
     r#""},"profiles":["cloud"],"log_provider":"AWS CloudTrail""#
 );
 const CLOUDTRAIL: &str = r#","product":{"name":"CloudTrail","vendor_name":"AWS"}"#;
+
+/// Times that stand in a finding several times, in digits.
+#[derive(Clone, Copy)]
+struct Times<'a> {
+    now: &'a str,
+    event: Option<&'a str>,
+    appended: Option<&'a str>,
+}
 
 /// What the finding is called, for machines and for people.
 #[derive(Clone, Copy)]
@@ -49,7 +58,7 @@ pub(super) fn document(
     limits: &FindingLimits,
     to: &mut Vec<u8>,
 ) -> Range<usize> {
-    let mut json = Json::behind(std::mem::take(to), limits.field_bytes_max);
+    let mut json = Json::behind(std::mem::take(to), limits.field_bytes_max).of_record(fields.is_plain);
     json.written(&detection.constants.head);
     attributes(&mut json, detection, fields, names, data, limits);
     let (bytes, document) = json.into_object();
@@ -65,35 +74,42 @@ fn attributes(
     data: &Data<'_>,
     limits: &FindingLimits,
 ) {
-    let event_time = fields.event_time.as_deref().and_then(milliseconds);
+    let [mut now, mut event, mut appended] = [itoa::Buffer::new(); 3];
+    let times = Times {
+        now: now.format(detection.now_ms),
+        event: fields.event_time.as_deref().and_then(milliseconds).map(|time| event.format(time)),
+        appended: detection.origin.appended_ms.map(|time| appended.format(time)),
+    };
     let entities = Entities::of(detection.labels, fields);
-    json.number("time", detection.now_ms);
-    json.time("start_time", event_time);
-    json.time("end_time", event_time);
+    json.value(key!("time"), times.now.as_bytes());
+    json.digits(key!("start_time"), times.event);
+    json.digits(key!("end_time"), times.event);
     message(json, names.title, &entities, limits);
-    json.object("finding_info", |json| finding_info(json, detection, fields, names, event_time));
-    json.object("metadata", |json| metadata(json, detection, fields, names.id, data.is_truncated()));
-    json.object("cloud", |json| {
-        json.word("provider", "AWS");
-        json.whole("cloud_partition", fields.identity.arn.and_then(partition));
-        json.text("region", fields.aws_region);
-        entities::account(json, "account", entities.account);
+    json.object(key!("finding_info"), |json| finding_info(json, detection, fields, names, times));
+    json.object(key!("metadata"), |json| metadata(json, fields, times, names.id, data.is_truncated()));
+    json.object(key!("cloud"), |json| {
+        json.plain(key!("provider"), "AWS");
+        if let Some(partition) = fields.identity.arn.and_then(partition) {
+            json.plain(key!("cloud_partition"), partition);
+        }
+        json.field(key!("region"), fields.aws_region);
+        entities::account(json, key!("account"), entities.account);
     });
-    let actor = json.object("actor", |json| entities.actor(json));
-    let api = json.object("api", |json| entities::api(json, fields));
-    json.list("resources", |json| entities::resources(json, fields, entities.account, limits));
-    json.list("observables", |json| entities.observables(json));
-    json.object("unmapped", |json| {
-        json.object("trailhound", |json| trailhound(json, detection));
+    let actor = json.object(key!("actor"), |json| entities.actor(json));
+    let api = json.object(key!("api"), |json| entities::api(json, fields));
+    json.list(key!("resources"), |json| entities::resources(json, fields, entities.account, limits));
+    json.list(key!("observables"), |json| entities.observables(json));
+    json.object(key!("unmapped"), |json| {
+        json.object(key!("trailhound"), |json| trailhound(json, detection, times));
     });
-    json.list("evidences", |json| {
+    json.list(key!("evidences"), |json| {
         json.item(|json| {
-            json.word("name", "AWS CloudTrail record");
-            json.text("uid", fields.event_id);
-            json.again("actor", actor);
-            json.again("api", api);
-            json.object("src_endpoint", |json| entities.source.write(json));
-            json.object("http_request", |json| json.text("user_agent", fields.user_agent));
+            json.plain(key!("name"), "AWS CloudTrail record");
+            json.field(key!("uid"), fields.event_id);
+            json.again(key!("actor"), actor);
+            json.again(key!("api"), api);
+            json.object(key!("src_endpoint"), |json| entities.source.write(json));
+            json.object(key!("http_request"), |json| json.field(key!("user_agent"), fields.user_agent));
             data.write(json);
         });
     });
@@ -104,45 +120,45 @@ fn finding_info(
     detection: &Detection<'_>,
     fields: &Fields<'_>,
     names: Names<'_>,
-    event_time: Option<i64>,
+    times: Times<'_>,
 ) {
-    json.whole("uid", names.id);
-    json.whole("title", names.title);
+    json.plain(key!("uid"), names.id);
+    json.whole(key!("title"), names.title);
     json.written(&detection.constants.info);
-    json.number("created_time", detection.now_ms);
-    json.time("first_seen_time", event_time);
-    json.time("last_seen_time", event_time);
-    json.list("related_events", |json| {
+    json.value(key!("created_time"), times.now.as_bytes());
+    json.digits(key!("first_seen_time"), times.event);
+    json.digits(key!("last_seen_time"), times.event);
+    json.list(key!("related_events"), |json| {
         for uid in fields.event_id.into_iter().chain(fields.original_event_id) {
             json.item(|json| {
-                json.text("uid", uid);
+                json.field(key!("uid"), Some(uid));
                 json.written(CLOUDTRAIL.as_bytes());
             });
         }
     });
-    json.list("tags", |json| {
+    json.list(key!("tags"), |json| {
         json.written(&detection.constants.compliance);
         for (name, value) in detection.labels {
             json.item(|json| {
-                json.text("name", &**name);
-                json.text("value", &**value);
+                json.text(key!("name"), &**name);
+                json.text(key!("value"), &**value);
             });
         }
     });
 }
 
-fn metadata(json: &mut Json, detection: &Detection<'_>, fields: &Fields<'_>, id: &str, is_truncated: bool) {
-    json.word("version", OCSF_VERSION);
-    json.whole("uid", id);
+fn metadata(json: &mut Json, fields: &Fields<'_>, times: Times<'_>, id: &str, is_truncated: bool) {
+    json.plain(key!("version"), OCSF_VERSION);
+    json.plain(key!("uid"), id);
     json.written(TRAILHOUND.as_bytes());
-    json.text("log_version", fields.event_version);
-    json.text("event_code", fields.event_name);
-    json.text("correlation_uid", fields.shared_event_id);
-    json.text("original_time", fields.event_time.as_deref());
-    json.time("logged_time", detection.origin.appended_ms);
-    json.number("processed_time", detection.now_ms);
+    json.field(key!("log_version"), fields.event_version);
+    json.field(key!("event_code"), fields.event_name);
+    json.field(key!("correlation_uid"), fields.shared_event_id);
+    json.field(key!("original_time"), fields.event_time.as_deref());
+    json.digits(key!("logged_time"), times.appended);
+    json.value(key!("processed_time"), times.now.as_bytes());
     // Written where the evidence is cut.
-    json.flag("is_truncated", is_truncated.then_some(true));
+    json.flag(key!("is_truncated"), is_truncated.then_some(true));
 }
 
 /// A sentence for an analyst: what happened, in which account, from where.
@@ -155,24 +171,22 @@ fn message(json: &mut Json, title: &str, entities: &Entities<'_>, limits: &Findi
         (None, Some(source)) => [title, ": source ", source, "", ""],
         (Some(account), Some(source)) => [title, ": account ", account, ", source ", source],
     };
-    json.parts("message", &parts);
+    json.parts(key!("message"), &parts);
 }
 
 /// Which code made the finding, and which bytes it was made from. OCSF has no place for it.
-fn trailhound(json: &mut Json, detection: &Detection<'_>) {
-    json.whole("module", detection.module);
-    json.whole("digest", detection.digest);
-    json.whole("rule_version", &*detection.rule.version);
-    json.number("generation", detection.generation);
+fn trailhound(json: &mut Json, detection: &Detection<'_>, times: Times<'_>) {
+    json.written(&detection.constants.code);
+    json.number(key!("generation"), detection.generation);
     // Left out when it is live.
-    json.flag("shadow", (detection.mode == Mode::Shadow).then_some(true));
-    json.whole("topic", &*detection.origin.source);
-    json.number("partition", detection.origin.partition);
-    json.number("offset", detection.origin.offset);
+    json.flag(key!("shadow"), (detection.mode == Mode::Shadow).then_some(true));
+    json.whole(key!("topic"), &*detection.origin.source);
+    json.number(key!("partition"), detection.origin.partition);
+    json.number(key!("offset"), detection.origin.offset);
     // The record's place among the entries of its message, and where it begins in the innermost decoded layer, in bytes.
-    json.number("entry", detection.position.entry);
-    json.number("byte", detection.position.byte);
-    json.time("appended_time", detection.origin.appended_ms);
+    json.number(key!("entry"), detection.position.entry);
+    json.number(key!("byte"), detection.position.byte);
+    json.digits(key!("appended_time"), times.appended);
 }
 
 /// The partition of an ARN: `arn:aws-cn:…` is in `aws-cn`.

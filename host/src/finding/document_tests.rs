@@ -162,7 +162,7 @@ fn the_origin_says_where_to_find_the_record_again() {
 #[test]
 fn a_rule_without_words_leaves_their_places_out() {
     let bare = Rule { remediation: String::new(), references: Vec::new(), ..rule() };
-    assert!(!String::from_utf8(Constants::of(&bare).head).unwrap().contains("remediation"));
+    assert!(!String::from_utf8(Constants::of(&bare, "", "").head).unwrap().contains("remediation"));
     assert!(types(&[]).is_empty());
 }
 

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait};
 
-use super::fields::{Fields, Identity, milliseconds};
-use super::json::Json;
+use super::fields::{Fields, Identity};
+use super::json::{Json, Key, key};
 use super::node::Node;
+use super::time::milliseconds;
 use super::{FindingLimits, cut};
 
 /// What CloudTrail writes for the name that somebody typed at a sign-in that failed, as it may be a password.
@@ -18,6 +19,13 @@ const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 
 /// OCSF's type of an AWS account.
 const AWS_ACCOUNT: (u8, &str) = (10, "AWS Account");
+
+/// An observable's members without its value.
+macro_rules! observable {
+    ($id:literal, $kind:literal, $name:literal) => {
+        concat!(r#","name":""#, $name, r#"","type_id":"#, $id, r#","type":""#, $kind, '"')
+    };
+}
 
 /// The entities of one record.
 pub(super) struct Entities<'a> {
@@ -73,56 +81,59 @@ impl<'a> Entities<'a> {
     pub(super) fn actor(&self, json: &mut Json) {
         let Entities { user, identity, .. } = self;
         if self.has_user() {
-            json.object("user", |json| {
+            json.object(key!("user"), |json| {
                 let (type_id, kind) = user_type(identity.kind);
-                json.number("type_id", type_id);
-                json.text("type", kind);
-                json.text("name", user.name);
-                json.text("uid", user.uid);
-                json.text("uid_alt", identity.arn.and(identity.principal_id));
-                json.text("credential_uid", identity.access_key_id);
-                account(json, "account", identity.account_id.as_deref());
-                json.flag("has_mfa", user.has_mfa);
+                json.number(key!("type_id"), type_id);
+                json.field(key!("type"), Some(kind));
+                json.field(key!("name"), user.name);
+                json.field(key!("uid"), user.uid);
+                json.field(key!("uid_alt"), identity.arn.and(identity.principal_id));
+                json.field(key!("credential_uid"), identity.access_key_id);
+                account(json, key!("account"), identity.account_id.as_deref());
+                json.flag(key!("has_mfa"), user.has_mfa);
             });
         }
-        json.object("session", |json| {
-            json.text("issuer", identity.session_issuer);
-            json.time("created_time", identity.session_created.and_then(milliseconds));
-            json.flag("is_mfa", identity.session_mfa);
+        json.object(key!("session"), |json| {
+            json.field(key!("issuer"), identity.session_issuer);
+            if let Some(created) = identity.session_created.and_then(milliseconds) {
+                json.number(key!("created_time"), created);
+            }
+            json.flag(key!("is_mfa"), identity.session_mfa);
         });
-        json.text("invoked_by", identity.invoked_by);
+        json.field(key!("invoked_by"), identity.invoked_by);
     }
 
     /// The items of `observables`, what an analyst pivots on. A name is OCSF's pointer to the attribute that holds the
     /// value; ids and types are those of the observable object in 1.6.
     pub(super) fn observables(&self, json: &mut Json) {
-        let mut add = |type_id: u8, kind: &'static str, name: &'static str, value: Option<&str>| {
-            if let Some(value) = value {
+        let Entities { user, identity, .. } = self;
+        // An address is never cut: it would be another one.
+        let address = match self.source.address {
+            Address::Ip(ip) => Some((observable!(2, "IP Address", "evidences[0].src_endpoint.ip"), ip)),
+            Address::Domain(domain) => Some((observable!(1, "Hostname", "evidences[0].src_endpoint.domain"), domain)),
+            Address::Words(_) | Address::None => None,
+        };
+        if let Some((head, address)) = address {
+            json.item(|json| {
+                json.written(head.as_bytes());
+                json.plain(key!("value"), address);
+            });
+        }
+        let credential = identity.access_key_id.filter(|_| self.has_user());
+        for (head, value) in [
+            (observable!(4, "User Name", "actor.user.name"), user.name),
+            (observable!(31, "User Object: uid", "actor.user.uid"), user.uid),
+            (observable!(19, "User Credential ID", "actor.user.credential_uid"), credential),
+            (observable!(35, "Account Object: uid", "cloud.account.uid"), self.account),
+            (observable!(16, "HTTP User-Agent", "evidences[0].http_request.user_agent"), self.user_agent),
+        ] {
+            if value.is_some() {
                 json.item(|json| {
-                    json.word("name", name);
-                    json.number("type_id", type_id);
-                    json.word("type", kind);
-                    match type_id {
-                        1 | 2 => json.whole("value", value),
-                        _ => json.text("value", value),
-                    }
+                    json.written(head.as_bytes());
+                    json.field(key!("value"), value);
                 });
             }
-        };
-        let Entities { user, identity, .. } = self;
-        let (ip, domain) = match self.source.address {
-            Address::Ip(ip) => (Some(ip), None),
-            Address::Domain(domain) => (None, Some(domain)),
-            Address::Words(_) | Address::None => (None, None),
-        };
-        add(2, "IP Address", "evidences[0].src_endpoint.ip", ip);
-        add(1, "Hostname", "evidences[0].src_endpoint.domain", domain);
-        add(4, "User Name", "actor.user.name", user.name);
-        add(31, "User Object: uid", "actor.user.uid", user.uid);
-        let credential = identity.access_key_id.filter(|_| self.has_user());
-        add(19, "User Credential ID", "actor.user.credential_uid", credential);
-        add(35, "Account Object: uid", "cloud.account.uid", self.account);
-        add(16, "HTTP User-Agent", "evidences[0].http_request.user_agent", self.user_agent);
+        }
     }
 }
 
@@ -155,13 +166,13 @@ pub(super) fn api(json: &mut Json, fields: &Fields<'_>) {
     if fields.event_name.is_none() {
         return;
     }
-    json.text("operation", fields.event_name);
-    json.text("version", fields.api_version);
-    json.object("service", |json| json.text("name", fields.event_source));
-    json.object("request", |json| json.text("uid", fields.request_id));
-    json.object("response", |json| {
-        json.text("error", fields.error_code);
-        json.text("error_message", fields.error_message);
+    json.field(key!("operation"), fields.event_name);
+    json.field(key!("version"), fields.api_version);
+    json.object(key!("service"), |json| json.field(key!("name"), fields.event_source));
+    json.object(key!("request"), |json| json.field(key!("uid"), fields.request_id));
+    json.object(key!("response"), |json| {
+        json.field(key!("error"), fields.error_code);
+        json.field(key!("error_message"), fields.error_message);
     });
 }
 
@@ -179,12 +190,12 @@ impl<'a> Source<'a> {
     /// `src_endpoint`.
     pub(super) fn write(&self, json: &mut Json) {
         match self.address {
-            Address::Ip(ip) => json.whole("ip", ip),
-            Address::Domain(domain) => json.whole("domain", domain),
-            Address::Words(words) => json.text("name", words),
+            Address::Ip(ip) => json.plain(key!("ip"), ip),
+            Address::Domain(domain) => json.plain(key!("domain"), domain),
+            Address::Words(words) => json.field(key!("name"), Some(words)),
             Address::None => {}
         }
-        json.text("uid", self.vpc_endpoint);
+        json.field(key!("uid"), self.vpc_endpoint);
     }
 
     /// The address for people.
@@ -218,27 +229,27 @@ pub(super) fn resources(json: &mut Json, fields: &Fields<'_>, account: Option<&s
         let Some(fewer) = left.checked_sub(1) else { break };
         left = fewer;
         json.item(|json| {
-            json.text("uid", uid);
-            json.text("type", resource.get("type").and_then(text));
+            json.text(key!("uid"), uid);
+            json.text(key!("type"), resource.get("type").and_then(text));
             let owner = resource.get("accountId").and_then(|value| Node::Tree(value).account().ok()?);
-            json.object("owner", |json| self::account(json, "account", owner.as_deref()));
+            json.object(key!("owner"), |json| self::account(json, key!("account"), owner.as_deref()));
         });
     }
     if let Some(account) = account.filter(|_| left == limits.resources_max) {
         json.item(|json| {
-            json.text("uid", account);
-            json.word("type", AWS_ACCOUNT.1);
+            json.text(key!("uid"), account);
+            json.plain(key!("type"), AWS_ACCOUNT.1);
         });
     }
 }
 
 /// An AWS account, where there is one.
-pub(super) fn account(json: &mut Json, key: &str, uid: Option<&str>) {
+pub(super) fn account(json: &mut Json, key: Key, uid: Option<&str>) {
     if uid.is_some() {
         json.object(key, |json| {
-            json.text("uid", uid);
-            json.number("type_id", AWS_ACCOUNT.0);
-            json.word("type", AWS_ACCOUNT.1);
+            json.text(key!("uid"), uid);
+            json.number(key!("type_id"), AWS_ACCOUNT.0);
+            json.plain(key!("type"), AWS_ACCOUNT.1);
         });
     }
 }
@@ -336,7 +347,7 @@ mod tests {
         let fields = Fields::of(&record);
         let limits = FindingLimits { resources_max: 2, ..FindingLimits::default() };
         let written = written(5, |json| {
-            json.list("r", |json| resources(json, &fields, fields.recipient_account_id.as_deref(), &limits));
+            json.list(key!("r"), |json| resources(json, &fields, fields.recipient_account_id.as_deref(), &limits));
         });
         assert_eq!(written, expect);
     }

@@ -10,9 +10,11 @@
 
 use std::borrow::Cow;
 
-use super::json::Json;
+use memchr::memchr2;
+
+use super::json::{Json, key};
 use super::original::{JSON_DEPTH_MAX, Reading, Record};
-use super::scan::{compact, has_line_breaks};
+use super::scan::compact;
 
 /// What stands in `evidences[0].data`.
 pub(super) enum Data<'a> {
@@ -59,12 +61,12 @@ impl<'a> Data<'a> {
     /// as the first time.
     pub(super) fn write(&self, json: &mut Json) {
         match self {
-            Data::Json(record) => json.value("data", record),
+            Data::Json(record) => json.value(key!("data"), record),
             Data::Text(Text { is_truncated, original_bytes, text }) => {
-                json.object("data", |json| {
-                    json.flag("is_truncated", Some(*is_truncated));
-                    json.number("original_bytes", *original_bytes);
-                    json.whole("text", &**text);
+                json.object(key!("data"), |json| {
+                    json.flag(key!("is_truncated"), Some(*is_truncated));
+                    json.number(key!("original_bytes"), *original_bytes);
+                    json.whole(key!("text"), &**text);
                 });
             }
         }
@@ -74,7 +76,7 @@ impl<'a> Data<'a> {
 /// The record on one line: many sinks end an item at a line break.
 fn one_line<'a>(record: &Record<'a>) -> Cow<'a, [u8]> {
     match record.reading {
-        Reading::Strict if has_line_breaks(record.raw) => Cow::Owned(compact(record.raw)),
+        Reading::Strict if memchr2(b'\n', b'\r', record.raw).is_some() => Cow::Owned(compact(record.raw)),
         _ => Cow::Borrowed(record.raw),
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Fields<'a> {
     pub(super) identity: Identity<'a>,
     /// `resources`, unread.
     pub(super) resources: Option<Cow<'a, Value>>,
+    /// Whether its texts are as they stand in JSON, with nothing to escape.
+    pub(super) is_plain: bool,
 }
 
 /// `userIdentity`.
@@ -64,7 +66,7 @@ impl<'a> Fields<'a> {
             Self::read(members.rev())
         });
         match skimmed {
-            Some(Ok(fields)) => fields,
+            Some(Ok(fields)) => Fields { is_plain: true, ..fields },
             // A tree leaves nothing open.
             _ => Node::Tree(record.tree()).members().and_then(Self::read).unwrap_or_default(),
         }
@@ -140,11 +142,6 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// RFC 3339 text, such as CloudTrail's eventTime, in milliseconds since the epoch. None for anything else.
-pub(super) fn milliseconds(time: &str) -> Option<i64> {
-    time.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,15 +182,6 @@ mod tests {
                 format!(r#"{{"userIdentity":{{"sessionContext":{{"attributes":{{"mfaAuthenticated":{mfa}}}}}}}}}"#);
             let record = Record::read(json.as_bytes());
             assert_eq!(Fields::of(&record).identity.session_mfa, expect, "{mfa}");
-        }
-    }
-
-    #[test]
-    fn only_a_time_is_a_time() {
-        assert_eq!(milliseconds("2023-07-19T21:35:03Z"), Some(1_689_802_503_000));
-        assert_eq!(milliseconds("2023-07-19T23:35:03.5+02:00"), Some(1_689_802_503_500));
-        for none in ["...", "", "2023-07-19", "1689802503", "2023-07-19T21:35:03", "2023-13-45T99:99:99Z"] {
-            assert_eq!(milliseconds(none), None, "{none}");
         }
     }
 }

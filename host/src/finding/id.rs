@@ -39,13 +39,11 @@ pub(super) fn finding_id(rule: &str, record: &Record<'_>, fields: &Fields<'_>) -
 
 /// Lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }));
-        }
+    let mut digits = [0; 64];
+    for (digits, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *digits = [byte >> 4, byte & 15].map(|nibble| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
     }
-    text
+    str::from_utf8(&digits[..2 * bytes.len().min(32)]).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

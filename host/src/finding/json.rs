@@ -8,21 +8,38 @@ use std::ops::Range;
 
 use super::cut;
 
+/// A member's key with all that stands around it: `,"uid":`. [`key!`] makes it.
+#[derive(Clone, Copy)]
+pub(super) struct Key(pub(super) &'static str);
+
+/// A [`Key`] of a name. As it is one piece, to write it is a few stores.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::finding::json::Key(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use key;
+
 /// Members of an object, or items of a list, that are being written: each with a comma before it. Whoever encloses them
 /// puts a bracket in place of the first comma.
-///
-/// Keys are known when this is compiled, and are never escaped; inlined, each is a few stores.
 pub(super) struct Json {
     bytes: Vec<u8>,
     /// Where it begins; before that stands what is somebody else's.
     start: usize,
     text_bytes_max: usize,
+    /// Whether the record's texts have nothing to escape.
+    is_plain: bool,
 }
 
 impl Json {
     /// Nothing yet, behind what `bytes` holds. [`Json::text`] cuts at `text_bytes_max`.
     pub(super) fn behind(bytes: Vec<u8>, text_bytes_max: usize) -> Json {
-        Json { start: bytes.len(), bytes, text_bytes_max }
+        Json { start: bytes.len(), bytes, text_bytes_max, is_plain: false }
+    }
+
+    /// The same for a record whose texts have nothing to escape, or may have.
+    pub(super) fn of_record(self, is_plain: bool) -> Json {
+        Json { is_plain, ..self }
     }
 
     /// The bytes with what was written, for [`Json::written`].
@@ -43,71 +60,82 @@ impl Json {
 
     /// A member whose value is JSON already.
     #[inline(always)]
-    pub(super) fn value(&mut self, key: &str, json: &[u8]) {
+    pub(super) fn value(&mut self, key: Key, json: &[u8]) {
         self.key(key);
         self.bytes.extend_from_slice(json);
     }
 
     /// A member whose value was written before, at `earlier`. Nothing where that is empty.
     #[inline(always)]
-    pub(super) fn again(&mut self, key: &str, earlier: Range<usize>) {
+    pub(super) fn again(&mut self, key: Key, earlier: Range<usize>) {
         if !earlier.is_empty() {
             self.key(key);
             self.bytes.extend_from_within(earlier);
         }
     }
 
-    /// A text of the record or the hit, cut to the limit.
+    /// A text, cut to the limit.
     #[inline(always)]
-    pub(super) fn text<'t>(&mut self, key: &str, text: impl Into<Option<&'t str>>) {
+    pub(super) fn text<'t>(&mut self, key: Key, text: impl Into<Option<&'t str>>) {
         if let Some(text) = text.into() {
             self.key(key);
             self.short(text);
         }
     }
 
+    /// A text of the record's [`Fields`](super::fields::Fields), cut to the limit.
+    #[inline(always)]
+    pub(super) fn field(&mut self, key: Key, text: Option<&str>) {
+        if let Some(text) = text {
+            self.key(key);
+            if self.is_plain && text.len() <= self.text_bytes_max {
+                self.quoted(text);
+            } else {
+                self.short(text);
+            }
+        }
+    }
+
     /// A text whose length is bounded otherwise.
     #[inline(always)]
-    pub(super) fn whole<'t>(&mut self, key: &str, text: impl Into<Option<&'t str>>) {
+    pub(super) fn whole<'t>(&mut self, key: Key, text: impl Into<Option<&'t str>>) {
         if let Some(text) = text.into() {
             self.key(key);
             self.string(&[text]);
         }
     }
 
-    /// A text that is known when this is compiled, and has nothing to escape.
+    /// A text that has nothing to escape.
     #[inline(always)]
-    pub(super) fn word(&mut self, key: &str, word: &'static str) {
-        debug_assert!(is_plain(word.as_bytes()));
+    pub(super) fn plain(&mut self, key: Key, text: &str) {
+        debug_assert!(is_plain(text.as_bytes()));
         self.key(key);
-        self.bytes.extend_from_slice(b"\"");
-        self.bytes.extend_from_slice(word.as_bytes());
-        self.bytes.extend_from_slice(b"\"");
+        self.quoted(text);
     }
 
     /// A text in parts, whose length is bounded otherwise.
     #[inline(always)]
-    pub(super) fn parts(&mut self, key: &str, parts: &[&str]) {
+    pub(super) fn parts(&mut self, key: Key, parts: &[&str]) {
         self.key(key);
         self.string(parts);
     }
 
     #[inline(always)]
-    pub(super) fn number(&mut self, key: &str, number: impl itoa::Integer) {
+    pub(super) fn number(&mut self, key: Key, number: impl itoa::Integer) {
         self.key(key);
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Milliseconds since the epoch.
+    /// A number, or what else is JSON already, where there is one.
     #[inline(always)]
-    pub(super) fn time(&mut self, key: &str, time: Option<i64>) {
-        if let Some(time) = time {
-            self.number(key, time);
+    pub(super) fn digits(&mut self, key: Key, digits: Option<&str>) {
+        if let Some(digits) = digits {
+            self.value(key, digits.as_bytes());
         }
     }
 
     #[inline(always)]
-    pub(super) fn flag(&mut self, key: &str, flag: Option<bool>) {
+    pub(super) fn flag(&mut self, key: Key, flag: Option<bool>) {
         if let Some(flag) = flag {
             self.value(key, if flag { b"true" } else { b"false" });
         }
@@ -115,7 +143,7 @@ impl Json {
 
     /// An object, and where its value stands. One without members is left out.
     #[inline(always)]
-    pub(super) fn object(&mut self, key: &str, members: impl FnOnce(&mut Json)) -> Range<usize> {
+    pub(super) fn object(&mut self, key: Key, members: impl FnOnce(&mut Json)) -> Range<usize> {
         let before = self.bytes.len();
         self.key(key);
         let start = self.bytes.len();
@@ -125,7 +153,7 @@ impl Json {
 
     /// A list. One without items is left out.
     #[inline(always)]
-    pub(super) fn list(&mut self, key: &str, items: impl FnOnce(&mut Json)) {
+    pub(super) fn list(&mut self, key: Key, items: impl FnOnce(&mut Json)) {
         let before = self.bytes.len();
         self.key(key);
         let start = self.bytes.len();
@@ -162,10 +190,16 @@ impl Json {
     }
 
     #[inline(always)]
-    fn key(&mut self, key: &str) {
-        self.bytes.extend_from_slice(b",\"");
-        self.bytes.extend_from_slice(key.as_bytes());
-        self.bytes.extend_from_slice(b"\":");
+    fn key(&mut self, key: Key) {
+        self.bytes.extend_from_slice(key.0.as_bytes());
+    }
+
+    #[inline(never)]
+    fn quoted(&mut self, text: &str) {
+        self.bytes.reserve(text.len() + 2);
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.push(b'"');
     }
 
     #[inline(never)]
@@ -265,22 +299,22 @@ mod tests {
     #[test]
     fn what_is_empty_is_left_out_and_commas_stand_between() {
         let mut json = Json::behind(b"before".to_vec(), 3);
-        let empty = json.object("a", |json| {
-            json.list("b", |json| json.item(|json| json.text("c", None)));
+        let empty = json.object(key!("a"), |json| {
+            json.list(key!("b"), |json| json.item(|json| json.text(key!("c"), None)));
         });
-        json.text("d", "abcd");
-        json.list("e", |json| {
+        json.text(key!("d"), "abcd");
+        json.list(key!("e"), |json| {
             json.text_item("x");
-            json.item(|json| json.number("n", -1));
+            json.item(|json| json.number(key!("n"), -1));
             json.item(|_| {});
             json.written(b",2");
         });
-        json.again("f", empty);
-        let object = json.object("g", |json| json.flag("h", Some(true)));
-        json.again("i", object);
-        json.time("j", None);
-        json.parts("k", &["x\"", "{"]);
-        json.word("l", "[");
+        json.again(key!("f"), empty);
+        let object = json.object(key!("g"), |json| json.flag(key!("h"), Some(true)));
+        json.again(key!("i"), object);
+        json.digits(key!("j"), None);
+        json.parts(key!("k"), &["x\"", "{"]);
+        json.plain(key!("l"), "[");
         let expect = r#"{"d":"abc…","e":["x",{"n":-1},2],"g":{"h":true},"i":{"h":true},"k":"x\"{","l":"["}"#;
         let (bytes, object) = json.into_object();
         assert_eq!(str::from_utf8(&bytes[object]).unwrap(), expect);

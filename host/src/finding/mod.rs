@@ -14,6 +14,7 @@
 //! | `document.rs` | which attribute is filled from what |
 //! | `entities.rs` | the same for who did it, from where, and to what |
 //! | `json.rs` | writing JSON, attribute by attribute |
+//! | `time.rs` | times in milliseconds |
 //!
 //! `render` is total: it holds no lock, does no I/O, and gives a finding that is valid against OCSF's schema for every
 //! rule and every sequence of bytes. Two times are kept apart: that of the activity (`start_time`, `end_time`,
@@ -34,6 +35,7 @@ mod original;
 mod scan;
 #[cfg(test)]
 mod schema_tests;
+mod time;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -43,7 +45,7 @@ use std::ops::Range;
 use sonic_rs::Value;
 
 use crate::batch::Origin;
-use crate::record::{Position, Skimmed};
+use crate::record::{Legible, Position};
 use crate::rules::Mode;
 use crate::rules::contract::{Rule, Severity};
 
@@ -80,12 +82,8 @@ impl Default for FindingLimits {
 pub struct Detection<'a> {
     /// The rule.
     pub rule: &'a Rule,
-    /// What all findings of the rule have in common.
+    /// What all findings of the rule have in common, what they say of its module too.
     pub constants: &'a Constants,
-    /// The name of the rule's module.
-    pub module: &'a str,
-    /// SHA-256 of the module's bytes, in hex.
-    pub digest: &'a str,
     /// The number of the rule set that was in force.
     pub generation: u64,
     /// Whether the module is live or in shadow.
@@ -97,7 +95,7 @@ pub struct Detection<'a> {
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
     /// The same as it was skimmed; else the finding reads it.
-    pub skimmed: Option<Skimmed<'a>>,
+    pub skimmed: Option<Legible<'a>>,
     /// The tree of what was skimmed, where there is one already.
     pub tree: Option<&'a Value>,
     /// Where the record's message came from.

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
-use crate::record::{self, Look, Subtle};
+use crate::record::{Look, Part, Subtle};
 
 /// A value.
 #[derive(Clone, Copy)]
 pub(super) enum Node<'a> {
     /// JSON within a record that was skimmed.
-    Skimmed(&'a [u8]),
+    Skimmed(Part<'a>),
     Tree(&'a Value),
 }
 
@@ -23,9 +23,7 @@ impl<'a> Node<'a> {
         // AWS's own objects have fewer.
         let mut members = Vec::with_capacity(16);
         match self {
-            Node::Skimmed(json) => {
-                record::members(json, |(name, value)| members.push((name, Node::Skimmed(value))))?;
-            }
+            Node::Skimmed(part) => part.members(|name, value| members.push((name, Node::Skimmed(value))))?,
             Node::Tree(tree) => {
                 let all = tree.as_object().into_iter().flatten();
                 members.extend(all.map(|(name, value)| (name.as_bytes(), Node::Tree(value))));
@@ -38,7 +36,7 @@ impl<'a> Node<'a> {
     /// The first member called `name`.
     pub(super) fn get(self, name: &str) -> Result<Option<Node<'a>>, Subtle> {
         Ok(match self {
-            Node::Skimmed(json) => record::member(json, name)?.map(Node::Skimmed),
+            Node::Skimmed(part) => part.member(name)?.map(Node::Skimmed),
             Node::Tree(tree) => tree.as_object().and_then(|object| object.get(&name)).map(Node::Tree),
         })
     }
@@ -46,9 +44,9 @@ impl<'a> Node<'a> {
     /// A string that is not empty.
     pub(super) fn text(self) -> Result<Option<&'a str>, Subtle> {
         let text = match self {
-            Node::Skimmed(json) => match Look::at(json) {
+            Node::Skimmed(part) => match part.look() {
                 Look::Text(text) => Some(text),
-                Look::Unsure if json.starts_with(b"\"") => return Err(Subtle),
+                Look::Unsure if part.json().starts_with(b"\"") => return Err(Subtle),
                 _ => None,
             },
             Node::Tree(tree) => tree.as_str(),
@@ -77,7 +75,7 @@ impl<'a> Node<'a> {
     /// A bool, or one in words.
     pub(super) fn bool_or_text(self) -> Result<Option<bool>, Subtle> {
         let is = match self {
-            Node::Skimmed(json) => match Look::at(json) {
+            Node::Skimmed(part) => match part.look() {
                 Look::Bool(is) => Some(is),
                 _ => None,
             },
@@ -94,14 +92,14 @@ impl<'a> Node<'a> {
     pub(super) fn tree(self) -> Cow<'a, Value> {
         match self {
             // It is JSON.
-            Node::Skimmed(json) => Cow::Owned(sonic_rs::from_slice(json).unwrap_or_default()),
+            Node::Skimmed(part) => Cow::Owned(sonic_rs::from_slice(part.json()).unwrap_or_default()),
             Node::Tree(tree) => Cow::Borrowed(tree),
         }
     }
 
     fn number(self) -> Result<Option<&'a Value>, Subtle> {
         match self {
-            Node::Skimmed([b'-' | b'0'..=b'9', ..]) => Err(Subtle),
+            Node::Skimmed(part) if matches!(part.json(), [b'-' | b'0'..=b'9', ..]) => Err(Subtle),
             Node::Skimmed(_) => Ok(None),
             Node::Tree(tree) => Ok(Some(tree).filter(|tree| tree.is_number())),
         }

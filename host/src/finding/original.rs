@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use sonic_rs::{Deserializer, JsonValueTrait, Value};
 
 use super::scan::depth;
-use crate::record::{PLAIN_DEPTH_MAX, Skimmed};
+use crate::record::{Legible, PLAIN_DEPTH_MAX};
 
 /// The deepest nesting of a record that is read, in levels. The parser recurses (see `scan.rs`), and so does
 /// `canonical.rs`. In a release build 1,000 levels take 256 KiB of stack; in a debug build sonic-rs needs 40 KiB for each
@@ -33,7 +33,7 @@ pub(super) struct Record<'a> {
     /// The bytes as they came.
     pub(super) raw: &'a [u8],
     /// The same as it was skimmed.
-    pub(super) skimmed: Option<Skimmed<'a>>,
+    pub(super) skimmed: Option<Legible<'a>>,
     /// What they say; null where they are not JSON. Of what was skimmed a tree is made when it is asked for.
     tree: OnceCell<Cow<'a, Value>>,
     /// How well they could be read.
@@ -44,7 +44,7 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A record that was skimmed, so strict JSON of [`PLAIN_DEPTH_MAX`] levels at most; and its tree, where there is one.
-    pub(super) fn skimmed(raw: &'a [u8], skimmed: Skimmed<'a>, tree: Option<&'a Value>) -> Self {
+    pub(super) fn skimmed(raw: &'a [u8], skimmed: Legible<'a>, tree: Option<&'a Value>) -> Self {
         let tree = tree.map(|tree| OnceCell::from(Cow::Borrowed(tree))).unwrap_or_default();
         Self { raw, skimmed: Some(skimmed), tree, reading: Reading::Strict, depth: PLAIN_DEPTH_MAX }
     }

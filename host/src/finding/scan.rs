@@ -42,11 +42,6 @@ pub(super) fn compact(json: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Whether JSON text, or any other, has more than one line.
-pub(super) fn has_line_breaks(text: &[u8]) -> bool {
-    count(text, |byte| byte == b'\n' || byte == b'\r') > 0
-}
-
 /// How many bytes `is` picks. In pieces whose sum fits a byte, so that it compiles to vector code.
 fn count(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
     bytes.chunks(255).map(|piece| usize::from(piece.iter().map(|byte| u8::from(is(*byte))).sum::<u8>())).sum()
@@ -83,10 +78,6 @@ mod tests {
         for len in [0, 1, 254, 255, 256, 1000] {
             assert_eq!(depth(&vec![b'['; len], usize::MAX), len);
             assert_eq!(depth(&vec![b'{'; len], usize::MAX), len);
-            let mut text = vec![b'x'; len];
-            assert!(!has_line_breaks(&text));
-            text.push(b'\r');
-            assert!(has_line_breaks(&text));
         }
         assert_eq!(depth(b"\x1b\x3b;]}zZ", usize::MAX), 0);
     }

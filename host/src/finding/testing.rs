@@ -98,9 +98,7 @@ fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limi
     let rule = rule();
     let detection = Detection {
         rule: &rule,
-        constants: &Constants::of(&rule),
-        module: "sample",
-        digest: "ab12",
+        constants: &Constants::of(&rule, "sample", "ab12"),
         generation: 7,
         mode: Mode::Live,
         title,

@@ -18,6 +18,7 @@
 //! | `text.rs`     | JSON strings and base64 that hold a layer                                                    |
 //! | `json.rs`     | parsing; what a record is                                                                    |
 //! | `skim.rs`     | the same without making a tree, for records that nobody wants                                |
+//! | `legible.rs`  | reading what was skimmed and somebody wants                                                   |
 //! | `sheaf.rs`    | the same of an envelope with all that lies in its lists                                      |
 //! | `block.rs`    | text, 64 bytes at a time, for skimming and for `text.rs`                                     |
 //! | `limits.rs`   | what is accepted at most                                                                     |
@@ -32,6 +33,7 @@ mod envelope;
 mod guess;
 mod gzip;
 mod json;
+mod legible;
 mod limits;
 mod piece;
 mod place;
@@ -45,13 +47,15 @@ mod stream;
 mod text;
 mod walk;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use sonic_rs::Value;
 
+use legible::Opened;
+pub use legible::{Legible, Part};
 pub use limits::ReadLimits;
 pub use reason::{DeadReason, SkipKind};
-pub use skim::{Look, Member, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle, member, members};
+pub use skim::{Look, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle};
 pub use stream::{Item, ItemKind, Splitter};
 
 /// What a message holds, one thing at a time.
@@ -82,8 +86,21 @@ pub struct Record<'a> {
 enum Content<'a> {
     /// It was skimmed: JSON that every reader reads alike, with brackets [`PLAIN_DEPTH_MAX`] deep at most. A tree is made
     /// when somebody asks for what only the parser can tell.
-    Skimmed(Skimmed<'a>, OnceCell<Value>),
+    Skimmed { record: Legible<'a>, opened: &'a RefCell<Opened>, tree: OnceCell<Value> },
     Parsed(Value),
+}
+
+impl<'a> Content<'a> {
+    fn skimmed(skimmed: Skimmed<'a>) -> Content<'a> {
+        match Legible::new(skimmed) {
+            Some(record) => {
+                skimmed.opened.borrow_mut().clear();
+                Content::Skimmed { record, opened: skimmed.opened, tree: OnceCell::new() }
+            }
+            // What was skimmed is text, and JSON.
+            None => Content::Parsed(sonic_rs::from_slice(skimmed.raw()).unwrap_or_default()),
+        }
+    }
 }
 
 impl<'a> Record<'a> {
@@ -91,23 +108,31 @@ impl<'a> Record<'a> {
     pub fn tree(&self) -> &Value {
         match &self.content {
             // What was skimmed is JSON.
-            Content::Skimmed(_, tree) => tree.get_or_init(|| sonic_rs::from_slice(self.raw).unwrap_or_default()),
+            Content::Skimmed { tree, .. } => tree.get_or_init(|| sonic_rs::from_slice(self.raw).unwrap_or_default()),
             Content::Parsed(tree) => tree,
         }
     }
 
     /// The record as it was skimmed; None where it was not.
-    pub fn skimmed(&self) -> Option<Skimmed<'a>> {
+    pub fn skimmed(&self) -> Option<Legible<'a>> {
         match &self.content {
-            Content::Skimmed(skimmed, _) => Some(*skimmed),
+            Content::Skimmed { record, .. } => Some(*record),
             Content::Parsed(_) => None,
+        }
+    }
+
+    /// What lies at a path of names, as far as skimming tells.
+    pub fn look<'n>(&self, path: impl Iterator<Item = &'n str>) -> Look<'a> {
+        match &self.content {
+            Content::Skimmed { record, opened, .. } => record.look(path, opened),
+            Content::Parsed(_) => Look::Unsure,
         }
     }
 
     /// The tree, where one was made.
     pub fn into_tree(self) -> Option<Value> {
         match self.content {
-            Content::Skimmed(_, tree) => tree.into_inner(),
+            Content::Skimmed { tree, .. } => tree.into_inner(),
             Content::Parsed(tree) => Some(tree),
         }
     }
@@ -185,7 +210,7 @@ pub(crate) mod testing {
             check(&Record { raw, position, content: Content::Parsed(tree) });
         }
         if let Some(skimmed) = skim::Members::default().skim(raw, PLAIN_DEPTH_MAX) {
-            check(&Record { raw, position, content: Content::Skimmed(skimmed, OnceCell::new()) });
+            check(&Record { raw, position, content: Content::skimmed(skimmed) });
         }
     }
 }

@@ -7,39 +7,43 @@
 //! It says yes only to what the parser accepts too. Of all that is rare or subtle it says that it does not know; then the
 //! parser decides, and finds the words for what is wrong. So it knows no reasons, no surrogates and no doubles.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use wide::u8x16;
 
 use super::block::{self, BLOCK};
+use super::legible::{Opened, is};
 
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
 #[derive(Debug, Default)]
-pub(super) struct Members(Vec<MemberAt>);
+pub(super) struct Members {
+    at: Vec<MemberAt>,
+    /// What is taken apart of a record that somebody reads.
+    opened: RefCell<Opened>,
+}
 
 impl Members {
     /// Finds the members of the JSON object that fills `raw`. None when it is none, when brackets lie deeper than
     /// `depth_max`, or when only the parser can tell.
     pub(super) fn skim<'r>(&'r mut self, raw: &'r [u8], depth_max: usize) -> Option<Skimmed<'r>> {
-        self.0.clear();
+        self.at.clear();
         u32::try_from(raw.len()).ok()?;
         let short = |range: Range<usize>| range.start as u32..range.end as u32;
-        object::<false>(raw, depth_max, |_, key, value| self.0.push((short(key), short(value))))?;
-        Some(Skimmed { raw, members: &self.0 })
+        object::<false>(raw, depth_max, |_, key, value| self.at.push((short(key), short(value))))?;
+        Some(Skimmed { raw, members: &self.at, opened: &self.opened })
     }
 }
 
 /// A member of an object: where its key, without quotes, and its value lie, in bytes from the object's beginning.
 pub type MemberAt = (Range<u32>, Range<u32>);
 
-/// A member of an object: its name without quotes, and the JSON of its value.
-pub type Member<'r> = (&'r [u8], &'r [u8]);
-
 /// A record that was skimmed.
 #[derive(Clone, Copy, Debug)]
 pub struct Skimmed<'r> {
     raw: &'r [u8],
     members: &'r [MemberAt],
+    pub(super) opened: &'r RefCell<Opened>,
 }
 
 /// What lies at a path.
@@ -61,7 +65,7 @@ pub enum Look<'r> {
 
 impl<'r> Look<'r> {
     /// What a value that was skimmed says.
-    pub fn at(value: &'r [u8]) -> Look<'r> {
+    fn at(value: &'r [u8]) -> Look<'r> {
         match value {
             [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
                 std::str::from_utf8(text).map_or(Look::Unsure, Look::Text)
@@ -76,28 +80,20 @@ impl<'r> Look<'r> {
 }
 
 impl<'r> Skimmed<'r> {
-    /// The same record once more, from what was kept of it: its bytes and [`Skimmed::places`].
-    pub fn again(raw: &'r [u8], members: &'r [MemberAt]) -> Skimmed<'r> {
-        Skimmed { raw, members }
+    /// Its bytes.
+    pub(super) fn raw(&self) -> &'r [u8] {
+        self.raw
     }
 
     /// Where its members lie, in the order of the text.
-    pub fn places(&self) -> &'r [MemberAt] {
+    pub(super) fn places(&self) -> &'r [MemberAt] {
         self.members
-    }
-
-    /// Its members, names and JSON, in the order of the text.
-    pub fn members(&self) -> impl DoubleEndedIterator<Item = Member<'r>> + use<'r> {
-        let raw = self.raw;
-        let slice = move |range: &Range<u32>| raw.get(range.start as usize..range.end as usize).unwrap_or_default();
-        self.members.iter().map(move |(key, value)| (slice(key), slice(value)))
     }
 
     /// The JSON of the first member called `name`.
     pub(super) fn member(&self, name: &str) -> Option<&'r [u8]> {
-        let slice = |range: &Range<u32>| self.raw.get(range.start as usize..range.end as usize);
-        let (_, value) = self.members.iter().find(|(key, _)| slice(key) == Some(name.as_bytes()))?;
-        slice(value)
+        let (_, value) = self.members.iter().find(|(key, _)| is(self.raw, key, name))?;
+        self.raw.get(value.start as usize..value.end as usize)
     }
 
     /// What lies at a path of names. Of a name that occurs twice the first counts, as for the parser.
@@ -114,26 +110,19 @@ impl<'r> Skimmed<'r> {
     }
 }
 
-/// Visits the members of a value that was skimmed, in the order of the text; none of what is no object.
-pub fn members<'r>(value: &'r [u8], mut visit: impl FnMut(Member<'r>)) -> Result<(), Subtle> {
-    match value {
-        [b'{', rest @ ..] if rest.trim_ascii() != b"}" => {
-            let slice = |range: Range<usize>| value.get(range).unwrap_or_default();
-            let found = object::<false>(value, PLAIN_DEPTH_MAX, |_, key, member| visit((slice(key), slice(member))));
-            found.ok_or(Subtle)
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The JSON of the first member called `name` of a value that was skimmed.
-pub fn member<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
+fn member<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
     let mut found = None;
-    members(value, |(key, member)| {
-        if found.is_none() && key == name.as_bytes() {
-            found = Some(member);
-        }
-    })?;
+    if let [b'{', rest @ ..] = value
+        && rest.trim_ascii_start() != b"}"
+    {
+        let visit = |_, key: Range<usize>, member| {
+            if found.is_none() && value.get(key) == Some(name.as_bytes()) {
+                found = value.get(member);
+            }
+        };
+        object::<false>(value, PLAIN_DEPTH_MAX, visit).ok_or(Subtle)?;
+    }
     Ok(found)
 }
 

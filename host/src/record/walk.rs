@@ -1,6 +1,5 @@
 //! The way from a message's bytes to its entries: layers, values, envelopes, records.
 
-use std::cell::OnceCell;
 
 use sonic_rs::Value;
 
@@ -443,9 +442,7 @@ impl<'w> Walk<'w> {
                 if let Some(position) = self.admit(place.byte) {
                     (self.visit)(match self.wanted {
                         Some(wanted) if !wanted(&skimmed) => Entry::Passed,
-                        _ => {
-                            Entry::Record(Record { raw, position, content: Content::Skimmed(skimmed, OnceCell::new()) })
-                        }
+                        _ => Entry::Record(Record { raw, position, content: Content::skimmed(skimmed) }),
                     });
                 }
                 true

@@ -81,12 +81,13 @@ impl Module {
             .map_err(Refusal::Describe)?
             .map_err(Refusal::Settings)?;
         check(&described, limits)?;
+        let constants = described.rules.iter().map(|rule| Constants::of(rule, name, &digest)).collect();
         Ok(Module {
             name: name.to_owned(),
             digest,
             bytes: bytes.len(),
             fields: described.fields.iter().map(|field| Path::new(field)).collect(),
-            constants: described.rules.iter().map(Constants::of).collect(),
+            constants,
             described,
             settings: settings.to_owned(),
             aside: AtomicU32::new(0),

@@ -27,12 +27,12 @@ impl Path {
     /// What lies at this path: nothing where a name is missing or a step runs into something that is no object: a
     /// null, a scalar, an array. (CloudTrail has `responseElements: null`, and sometimes a string in its place.)
     pub(super) fn look<'v>(&self, record: &'v Record<'_>) -> Found<'v> {
-        match record.skimmed().map(|skimmed| skimmed.look(self.names())) {
-            Some(Look::Missing) => Found::Missing,
-            Some(Look::Null) => Found::Null,
-            Some(Look::Bool(is)) => Found::Bool(is),
-            Some(Look::Text(text)) => Found::Text(text),
-            None | Some(Look::Nested | Look::Unsure) => {
+        match record.look(self.names()) {
+            Look::Missing => Found::Missing,
+            Look::Null => Found::Null,
+            Look::Bool(is) => Found::Bool(is),
+            Look::Text(text) => Found::Text(text),
+            Look::Nested | Look::Unsure => {
                 let value = self.names().try_fold(record.tree(), |value, name| value.as_object()?.get(&name));
                 value.map_or(Found::Missing, Found::of)
             }
