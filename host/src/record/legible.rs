@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use memchr::memchr;
+use wide::u8x16;
 
-use super::skim::{Look, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle, object};
+use super::skim::{Look, MemberAt, Skimmed, Subtle, spaces};
 
 /// A record that was skimmed, as text.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ impl<'r> Legible<'r> {
 
     /// The same record once more, from what was kept of it: its bytes and [`Legible::places`].
     pub fn again(raw: &'r [u8], members: &'r [MemberAt]) -> Option<Legible<'r>> {
-        let text = std::str::from_utf8(raw).ok()?;
+        let text = simdutf8::basic::from_utf8(raw).ok()?;
         Some(Legible { text, members, escapes: memchr(b'\\', raw).is_some() })
     }
 
@@ -119,6 +120,7 @@ impl Opened {
 
 impl<'r> Part<'r> {
     /// What the value says. A text is as it stands there: nothing in it needs to be escaped in JSON.
+    #[inline]
     pub fn look(self) -> Look<'r> {
         match self.json() {
             [b'"', text @ .., b'"'] if !self.escapes || memchr(b'\\', text).is_none() => {
@@ -134,6 +136,7 @@ impl<'r> Part<'r> {
     }
 
     /// The value's JSON.
+    #[inline]
     pub fn json(self) -> &'r [u8] {
         let (start, end) = self.at;
         self.record.as_bytes().get(start as usize..end as usize).unwrap_or_default()
@@ -158,13 +161,88 @@ impl<'r> Part<'r> {
 
     /// Visits the places of the value's members in the record.
     fn each(self, mut visit: impl FnMut(Range<u32>, Range<u32>)) -> Result<(), Subtle> {
-        let json = self.json();
-        match json {
-            [b'{', rest @ ..] if rest.trim_ascii_start() != b"}" => {
-                let place = |at: Range<usize>| self.at.0 + at.start as u32..self.at.0 + at.end as u32;
-                object::<false>(json, PLAIN_DEPTH_MAX, |_, key, value| visit(place(key), place(value))).ok_or(Subtle)
-            }
-            _ => Ok(()),
+        let short = |at: Range<usize>| at.start as u32..at.end as u32;
+        members(self.record.as_bytes(), self.at.0 as usize, |key, value| visit(short(key), short(value)))
+    }
+}
+
+/// Visits the members of the value at `start` of what was skimmed, in the order of the text: where keys, without quotes, and
+/// values lie. None of what is no object.
+///
+/// Nothing is proved once more. An object in a record is small, and from mark to mark it takes a third less than in blocks.
+pub(super) fn members(
+    raw: &[u8],
+    start: usize,
+    mut visit: impl FnMut(Range<usize>, Range<usize>),
+) -> Result<(), Subtle> {
+    if raw.get(start) != Some(&b'{') {
+        return Ok(());
+    }
+    let mut at = spaces(raw, start + 1);
+    while raw.get(at) == Some(&b'"') {
+        let key = at + 1..mark(raw, at + 1).ok_or(Subtle)?;
+        if raw.get(key.end) != Some(&b'"') {
+            // An escape.
+            return Err(Subtle);
+        }
+        let value = spaces(raw, spaces(raw, key.end + 1) + 1);
+        let end = end(raw, value).ok_or(Subtle)?;
+        visit(key, value..end);
+        at = spaces(raw, end);
+        if raw.get(at) == Some(&b',') {
+            at = spaces(raw, at + 1);
         }
     }
+    Ok(())
+}
+
+/// The end of the value at `at`.
+fn end(raw: &[u8], mut at: usize) -> Option<usize> {
+    match raw.get(at)? {
+        b'"' => string_end(raw, at + 1),
+        b'{' | b'[' => {
+            let mut depth = 0_usize;
+            loop {
+                match raw.get(at)? {
+                    b'"' => at = string_end(raw, at + 1)? - 1,
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' if depth == 1 => return Some(at + 1),
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+            }
+        }
+        _ => {
+            let is_part = |byte: &&u8| !matches!(byte, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+            Some(at + raw.get(at..)?.iter().take_while(is_part).count())
+        }
+    }
+}
+
+/// Behind the string whose text begins at `at`.
+#[inline]
+fn string_end(raw: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at = mark(raw, at)?;
+        if raw.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// The first quote or backslash from `at` on.
+#[inline]
+fn mark(raw: &[u8], mut at: usize) -> Option<usize> {
+    let mut rest = raw.get(at..)?;
+    while let Some((block, behind)) = rest.split_first_chunk::<16>() {
+        let block = u8x16::new(*block);
+        let marks = (block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask();
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize);
+        }
+        (rest, at) = (behind, at + 16);
+    }
+    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|found| at + found)
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use wide::u8x16;
 
 use super::block::{self, BLOCK};
-use super::legible::{Opened, is};
+use super::legible::{self, Opened, is};
 
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
 #[derive(Debug, Default)]
@@ -113,16 +113,11 @@ impl<'r> Skimmed<'r> {
 /// The JSON of the first member called `name` of a value that was skimmed.
 fn member<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
     let mut found = None;
-    if let [b'{', rest @ ..] = value
-        && rest.trim_ascii_start() != b"}"
-    {
-        let visit = |_, key: Range<usize>, member| {
-            if found.is_none() && value.get(key) == Some(name.as_bytes()) {
-                found = value.get(member);
-            }
-        };
-        object::<false>(value, PLAIN_DEPTH_MAX, visit).ok_or(Subtle)?;
-    }
+    legible::members(value, 0, |key, member| {
+        if found.is_none() && value.get(key) == Some(name.as_bytes()) {
+            found = value.get(member);
+        }
+    })?;
     Ok(found)
 }
 
@@ -242,7 +237,7 @@ fn colon(raw: &[u8], at: usize) -> Option<usize> {
 
 /// The next byte from `at` on that is no white space.
 #[inline]
-fn spaces(raw: &[u8], mut at: usize) -> usize {
+pub(super) fn spaces(raw: &[u8], mut at: usize) -> usize {
     while raw.get(at).is_some_and(|byte| *byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\t' | b'\r')) {
         at += 1;
     }

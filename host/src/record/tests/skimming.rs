@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sonic_rs::{JsonType, JsonValueTrait, Value};
 
 use super::super::skim::Members;
-use super::super::{Entry, Look, ReadLimits, Reader, Wanted, json, unpack};
+use super::super::{Content, Entry, Look, Position, ReadLimits, Reader, Record, Wanted, json, unpack};
 use super::gzip;
 use crate::finding::FindingLimits;
 use crate::finding::testing::render_with;
@@ -182,7 +182,11 @@ fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseEr
     let found = path.iter().try_fold(tree, |value, name| value.get(name));
     let text = found.and_then(JsonValueTrait::as_str);
     let kind = found.map(JsonValueTrait::get_type);
-    match skimmed.look(path.iter().copied()) {
+    let record = Record { raw, position: Position::default(), content: Content::skimmed(skimmed) };
+    // What was opened for the one is there for the other.
+    let looks = [skimmed.look(path.iter().copied()), record.look(path.iter().copied()), record.look(path.iter().copied())];
+    prop_assert!(looks.iter().all(|look| *look == looks[0]), "{:?}: {:?}", path, looks);
+    match looks[0] {
         Look::Unsure => {}
         Look::Missing => prop_assert_eq!(kind, None, "{:?}", path),
         Look::Null => prop_assert_eq!(kind, Some(JsonType::Null), "{:?}", path),
