@@ -323,8 +323,6 @@ impl Detector {
         match outcome {
             Outcome::Hit { module, mode, hit, .. } => {
                 let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
-                let labels: Vec<(String, String)> =
-                    hit.labels.into_iter().map(|label| (label.key, label.value)).collect();
                 let finding = render(
                     &Detection {
                         rule,
@@ -332,7 +330,7 @@ impl Detector {
                         generation: rules.generation,
                         mode,
                         title: hit.title.as_deref(),
-                        labels: &labels,
+                        labels: &hit.labels,
                         raw,
                         skimmed,
                         tree: event.tree.as_ref(),

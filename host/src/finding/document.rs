@@ -138,10 +138,10 @@ fn finding_info(
     });
     json.list(key!("tags"), |json| {
         json.written(&detection.constants.compliance);
-        for (name, value) in detection.labels {
+        for label in detection.labels {
             json.item(|json| {
-                json.text(key!("name"), &**name);
-                json.text(key!("value"), &**value);
+                json.text(key!("name"), &*label.key);
+                json.text(key!("value"), &*label.value);
             });
         }
     });

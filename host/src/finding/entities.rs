@@ -13,6 +13,7 @@ use super::json::{Json, Key, key};
 use super::node::Node;
 use super::time::milliseconds;
 use super::{FindingLimits, cut};
+use crate::rules::contract::Label;
 
 /// What CloudTrail writes for the name that somebody typed at a sign-in that failed, as it may be a password.
 const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
@@ -57,7 +58,7 @@ enum Address<'a> {
 }
 
 impl<'a> Entities<'a> {
-    pub(super) fn of(labels: &[(String, String)], fields: &'a Fields<'a>) -> Self {
+    pub(super) fn of(labels: &[Label], fields: &'a Fields<'a>) -> Self {
         let identity = &fields.identity;
         Self {
             account: fields.account(),
@@ -138,9 +139,9 @@ impl<'a> Entities<'a> {
 }
 
 /// What the hit says of multi-factor authentication. Three-valued: a label `unknown`, or none, is no "no".
-fn has_mfa(labels: &[(String, String)]) -> Option<bool> {
-    let (_, value) = labels.iter().find(|(key, _)| key == "mfa")?;
-    match value.as_str() {
+fn has_mfa(labels: &[Label]) -> Option<bool> {
+    let label = labels.iter().find(|label| label.key == "mfa")?;
+    match label.value.as_str() {
         "yes" => Some(true),
         "no" => Some(false),
         _ => None,
@@ -257,6 +258,7 @@ pub(super) fn account(json: &mut Json, key: Key, uid: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::super::original::Record;
+    use super::super::testing;
     use super::*;
 
     /// What `write` makes, in an object, cut at `text_bytes_max`.
@@ -334,7 +336,7 @@ mod tests {
 
     #[test]
     fn mfa_has_three_values() {
-        let label = |key: &str, value: &str| has_mfa(&[("x".into(), "yes".into()), (key.into(), value.into())]);
+        let label = |key: &str, value: &str| has_mfa(&[("x", "yes"), (key, value)].map(testing::label));
         assert_eq!(label("mfa", "yes"), Some(true));
         assert_eq!(label("mfa", "no"), Some(false));
         assert_eq!(label("mfa", "unknown"), None);

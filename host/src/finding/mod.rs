@@ -47,7 +47,7 @@ use sonic_rs::Value;
 use crate::batch::Origin;
 use crate::record::{Legible, Position};
 use crate::rules::Mode;
-use crate::rules::contract::{Rule, Severity};
+use crate::rules::contract::{Label, Rule, Severity};
 
 pub use self::constant::Constants;
 use self::document::Names;
@@ -90,8 +90,8 @@ pub struct Detection<'a> {
     pub mode: Mode,
     /// A title for this one finding, in place of the rule's.
     pub title: Option<&'a str>,
-    /// Facts that the rule shows: key and value; `RuleLimits` bounds their number. `mfa` with `yes` or `no` also fills `actor.user.has_mfa`.
-    pub labels: &'a [(String, String)],
+    /// Facts that the rule shows; `RuleLimits` bounds their number. `mfa` with `yes` or `no` also fills `actor.user.has_mfa`.
+    pub labels: &'a [Label],
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
     /// The same as it was skimmed; else the finding reads it.

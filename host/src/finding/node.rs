@@ -42,6 +42,7 @@ impl<'a> Node<'a> {
     }
 
     /// A string that is not empty.
+    #[inline]
     pub(super) fn text(self) -> Result<Option<&'a str>, Subtle> {
         let text = match self {
             Node::Skimmed(part) => match part.look() {

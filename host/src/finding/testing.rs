@@ -9,7 +9,7 @@ use crate::batch::Origin;
 use crate::record::Position;
 use crate::record::testing::each_reading;
 use crate::rules::Mode;
-use crate::rules::contract::{Attack, Rule, Severity};
+use crate::rules::contract::{Attack, Label, Rule, Severity};
 
 use super::{Constants, Detection, FindingLimits, render};
 
@@ -84,7 +84,7 @@ pub(crate) struct Rendered {
 
 /// Renders with the sample rule, and labels as given. However the record was read, the finding is the same.
 pub(crate) fn render_with(raw: &[u8], labels: &[(&str, &str)], limits: &FindingLimits) -> Rendered {
-    let labels: Vec<_> = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let labels: Vec<_> = labels.iter().copied().map(label).collect();
     render_all(raw, &labels, None, limits)
 }
 
@@ -93,7 +93,12 @@ pub(super) fn render_titled(raw: &[u8], title: Option<&str>, limits: &FindingLim
     render_all(raw, &[], title, limits)
 }
 
-fn render_all(raw: &[u8], labels: &[(String, String)], title: Option<&str>, limits: &FindingLimits) -> Rendered {
+/// A label of a key and a value.
+pub(super) fn label((key, value): (&str, &str)) -> Label {
+    Label { key: key.to_owned(), value: value.to_owned() }
+}
+
+fn render_all(raw: &[u8], labels: &[Label], title: Option<&str>, limits: &FindingLimits) -> Rendered {
     let origin = Origin { source: "cloudtrail".into(), partition: 3, offset: 42, appended_ms: Some(NOW_MS - 250) };
     let rule = rule();
     let detection = Detection {
