@@ -28,6 +28,10 @@ impl Hit {
         let value = value.into();
         self.labels.retain(|label| label.key != key);
         if !value.is_empty() {
+            // Room for all that most rules show: to make more of it moves what is there.
+            if self.labels.is_empty() {
+                self.labels.reserve_exact(8);
+            }
             self.labels.push(contract::Label { key: key.to_owned(), value });
         }
         self
