@@ -115,13 +115,7 @@ fn attributes(
     });
 }
 
-fn finding_info(
-    json: &mut Json,
-    detection: &Detection<'_>,
-    fields: &Fields<'_>,
-    names: Names<'_>,
-    times: Times<'_>,
-) {
+fn finding_info(json: &mut Json, detection: &Detection<'_>, fields: &Fields<'_>, names: Names<'_>, times: Times<'_>) {
     json.plain(key!("uid"), names.id);
     json.whole(key!("title"), names.title);
     json.written(&detection.constants.info);
@@ -191,7 +185,8 @@ fn trailhound(json: &mut Json, detection: &Detection<'_>, times: Times<'_>) {
 
 /// The partition of an ARN: `arn:aws-cn:…` is in `aws-cn`.
 pub(super) fn partition(arn: &str) -> Option<&str> {
-    let (partition, _) = arn.strip_prefix("arn:")?.split_once(':')?;
+    let behind = arn.strip_prefix("arn:")?;
+    let partition = behind.get(..behind.bytes().position(|byte| byte == b':')?)?;
     let plain = partition.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     (plain && partition.starts_with("aws") && partition.len() <= 32).then_some(partition)
 }

@@ -206,6 +206,9 @@ impl Json {
 
     #[inline(never)]
     fn short(&mut self, text: &str) {
+        if text.len() <= self.text_bytes_max && is_plain(text.as_bytes()) {
+            return self.quoted(text);
+        }
         let text = cut(text, self.text_bytes_max);
         self.string(&[&text]);
     }

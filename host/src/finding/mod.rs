@@ -35,9 +35,9 @@ mod original;
 mod scan;
 #[cfg(test)]
 mod schema_tests;
-mod time;
 #[cfg(test)]
 pub(crate) mod testing;
+mod time;
 
 use std::borrow::Cow;
 use std::ops::Range;

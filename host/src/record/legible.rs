@@ -89,8 +89,7 @@ impl<'r> Legible<'r> {
 /// Whether `name` lies at `at`. Nearly always its length alone tells that it does not.
 #[inline]
 pub(super) fn is(raw: &[u8], at: &Range<u32>, name: &str) -> bool {
-    (at.end - at.start) as usize == name.len()
-        && raw.get(at.start as usize..at.end as usize) == Some(name.as_bytes())
+    (at.end - at.start) as usize == name.len() && raw.get(at.start as usize..at.end as usize) == Some(name.as_bytes())
 }
 
 impl Opened {

@@ -86,7 +86,11 @@ pub struct Record<'a> {
 enum Content<'a> {
     /// It was skimmed: JSON that every reader reads alike, with brackets [`PLAIN_DEPTH_MAX`] deep at most. A tree is made
     /// when somebody asks for what only the parser can tell.
-    Skimmed { record: Legible<'a>, opened: &'a RefCell<Opened>, tree: OnceCell<Value> },
+    Skimmed {
+        record: Legible<'a>,
+        opened: &'a RefCell<Opened>,
+        tree: OnceCell<Value>,
+    },
     Parsed(Value),
 }
 

@@ -1,6 +1,5 @@
 //! The way from a message's bytes to its entries: layers, values, envelopes, records.
 
-
 use sonic_rs::Value;
 
 use super::envelope::{self, Shape};

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sonic_rs::{JsonType, JsonValueTrait, Value};
 
 use super::super::skim::Members;
-use super::super::{Content, Entry, Look, Position, ReadLimits, Reader, Record, Wanted, json, unpack};
+use super::super::{Content, Entry, Look, Position, ReadLimits, Reader, Record, Wanted, json, legible, unpack};
 use super::gzip;
 use crate::finding::FindingLimits;
 use crate::finding::testing::render_with;
@@ -184,7 +184,8 @@ fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseEr
     let kind = found.map(JsonValueTrait::get_type);
     let record = Record { raw, position: Position::default(), content: Content::skimmed(skimmed) };
     // What was opened for the one is there for the other.
-    let looks = [skimmed.look(path.iter().copied()), record.look(path.iter().copied()), record.look(path.iter().copied())];
+    let looks =
+        [skimmed.look(path.iter().copied()), record.look(path.iter().copied()), record.look(path.iter().copied())];
     prop_assert!(looks.iter().all(|look| *look == looks[0]), "{:?}: {:?}", path, looks);
     match looks[0] {
         Look::Unsure => {}
@@ -306,5 +307,31 @@ fn a_string_may_end_anywhere_in_a_block() {
         check(format!("{{\"a\":\"{before}\n{after}\"}}").as_bytes(), false);
         check(format!("{{\"a\":\"{before}\", \n \"b\":\"{after}\"}}").as_bytes(), true);
         check(format!("{{\"a\":\"{before}\\\n{after}\"}}").as_bytes(), false);
+    }
+}
+
+#[test]
+fn an_object_is_taken_apart_whatever_its_lengths() {
+    for length in 0..40 {
+        for tail in ["", "\\\"", "\\\\", "é"] {
+            let (key, text) = ("k".repeat(length), format!("\"{}{tail}\"", "t".repeat(length)));
+            let object = format!(
+                "{{ \"{key}\" :{text}, \"list\":[{{\"}}\":\"]{tail}\"}} ,[-1]],\"n\": 12.5 ,\"e\":{{}},\"z\":{text}}}"
+            );
+            // At the end of the text, and with more behind it.
+            for raw in [object.clone(), format!("{object},\"more\":\"{}\"}}", "m".repeat(40))] {
+                let mut found = Vec::new();
+                legible::members(raw.as_bytes(), 0, |key, value| found.push((&raw[key], &raw[value]))).unwrap();
+                let list = format!("[{{\"}}\":\"]{tail}\"}} ,[-1]]");
+                let expect = [(&*key, &*text), ("list", &*list), ("n", "12.5"), ("e", "{}"), ("z", &*text)];
+                assert_eq!(found, expect, "{raw}");
+            }
+        }
+    }
+    let mut visited = 0;
+    assert!(legible::members(br#"{"a":1,"b\u0041":2}"#, 0, |_, _| visited += 1).is_err());
+    assert_eq!(visited, 1);
+    for none in ["{}", "{ \n}", "[{\"a\":1}]", "null", "\"{\"", ""] {
+        legible::members(none.as_bytes(), 0, |_, _| panic!("{none} has no members")).unwrap();
     }
 }
