@@ -38,6 +38,10 @@ use crate::framing::Framing;
 use crate::machine::Machine;
 use crate::report::{Report, Section};
 
+/// The product's, for all contenders alike.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Packages whose version matters.
 const PACKAGES: [&str; 7] = ["flate2", "rsigma-eval", "rsigma-parser", "serde_json", "sonic-rs", "vrl", "wasmtime"];
 

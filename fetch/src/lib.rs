@@ -87,8 +87,8 @@ impl<C: ConsumerContext> Queue<C> {
         }
         if self.taken.is_empty() && !wait.is_zero() {
             // It would wait for as many as are asked for.
-            let ms = wait.as_millis().saturating_add(u128::from(wait.subsec_nanos() % 1_000_000 > 0));
-            self.consume(max.min(1), c_int::try_from(ms).unwrap_or(c_int::MAX));
+            let ms = c_int::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(c_int::MAX);
+            self.consume(max.min(1), ms);
         }
         !self.taken.is_empty()
     }

@@ -38,6 +38,10 @@ use crate::contender::{Bench, Contender};
 use crate::machine::Machine;
 use crate::report::Report;
 
+/// The product's, so that the bare consumer has it too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What the command line says.
 struct Options {
     records: u64,

@@ -333,7 +333,7 @@ impl<'r> Strings<'r> {
         Some(at)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn block(&mut self) {
         let mut padded = [0; BLOCK];
         let block = block::load(self.raw, self.next, &mut padded);
