@@ -65,6 +65,15 @@ fn read(queue: &mut Queue<DefaultConsumerContext>, count: usize, max: usize) -> 
     read
 }
 
+/// Takes up to `max` messages of an assigned partition, of which some must come.
+fn take(queue: &mut Queue<DefaultConsumerContext>, partition: i32, max: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while !queue.take(max, Duration::from_millis(10)) {
+        assert!(Instant::now() < deadline, "nothing comes");
+        queue.forward("t", partition);
+    }
+}
+
 fn numbers(range: std::ops::Range<i64>) -> Vec<(i64, Option<String>)> {
     range.map(|number| (number, Some(number.to_string()))).collect()
 }
@@ -87,20 +96,14 @@ fn a_message_has_all_that_it_was_sent_with() {
     let cluster = cluster(0);
     let mut queue = Queue::new(consumer(&cluster));
     assign(&queue, 1, 0);
-    let deadline = Instant::now() + PATIENCE;
-    while !queue.take(1, Duration::from_millis(10)) {
-        assert!(Instant::now() < deadline);
-        queue.forward("t", 1);
-    }
+    take(&mut queue, 1, 1);
     let message = queue.pop().expect("one").expect("a message");
     assert_eq!((message.topic(), message.partition(), message.offset()), ("t", 1, 0));
     assert_eq!((message.key(), message.payload()), (Some(&b"k"[..]), Some(&b"v"[..])));
     assert!(message.appended_ms().is_some());
     assert_eq!(message.headers().collect::<Vec<_>>(), [("a", Some(&b"1"[..])), ("none", None)]);
     drop(message);
-    while !queue.take(1, Duration::from_millis(10)) {
-        assert!(Instant::now() < deadline);
-    }
+    take(&mut queue, 1, 1);
     let tombstone = queue.pop().expect("one").expect("a message");
     assert_eq!((tombstone.offset(), tombstone.key(), tombstone.payload()), (1, None, None));
     assert_eq!(tombstone.headers().count(), 0);
@@ -122,11 +125,7 @@ fn what_was_taken_of_a_partition_that_goes_is_dropped() {
     let cluster = cluster(10);
     let mut queue = Queue::new(consumer(&cluster));
     assign(&queue, 0, 0);
-    let deadline = Instant::now() + PATIENCE;
-    while !queue.take(4, Duration::from_millis(10)) {
-        assert!(Instant::now() < deadline);
-        queue.forward("t", 0);
-    }
+    take(&mut queue, 0, 4);
     queue.retain(|topic, partition| (topic, partition) != ("t", 1));
     assert!(queue.take(4, Duration::ZERO), "another partition went");
     queue.retain(|topic, partition| (topic, partition) != ("t", 0));
