@@ -1,7 +1,7 @@
 //! Messages of a consumer, taken out of librdkafka's queue many at a call.
 //!
 //! rdkafka gives one message a poll, which reads the clock three times, notes how long the application was idle under a lock,
-//! and allocates: half of what a worker did with a record that no rule wants (BENCHMARKS.md). librdkafka has a call that does
+//! and allocates: a third of what a worker did with a record that no rule wants (BENCHMARKS.md). librdkafka has a call that does
 //! this once for many messages (`rd_kafka_consume_batch_queue`); rdkafka does not wrap it, so here is the only unsafe code
 //! of the project.
 //!
