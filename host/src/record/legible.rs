@@ -121,17 +121,11 @@ impl<'r> Part<'r> {
     /// What the value says. A text is as it stands there: nothing in it needs to be escaped in JSON.
     #[inline]
     pub fn look(self) -> Look<'r> {
-        match self.json() {
-            [b'"', text @ .., b'"'] if !self.escapes || memchr(b'\\', text).is_none() => {
-                let (start, end) = self.at;
-                Look::Text(self.record.get(start as usize + 1..end as usize - 1).unwrap_or_default())
-            }
-            b"true" => Look::Bool(true),
-            b"false" => Look::Bool(false),
-            b"null" => Look::Null,
-            [b'{' | b'[', ..] => Look::Nested,
-            _ => Look::Unsure,
-        }
+        let (start, end) = self.at;
+        Look::of(self.json(), |text| {
+            let plain = !self.escapes || memchr(b'\\', text).is_none();
+            plain.then(|| self.record.get(start as usize + 1..end as usize - 1).unwrap_or_default())
+        })
     }
 
     /// The value's JSON.
@@ -149,13 +143,8 @@ impl<'r> Part<'r> {
 
     /// The first member called `name`.
     pub fn member(self, name: &str) -> Result<Option<Part<'r>>, Subtle> {
-        let mut found = None;
-        self.members(|key, value| {
-            if found.is_none() && key == name.as_bytes() {
-                found = Some(value);
-            }
-        })?;
-        Ok(found)
+        let found = first(self.record.as_bytes(), self.at.0 as usize, name)?;
+        Ok(found.map(|value| Part { at: (value.start as u32, value.end as u32), ..self }))
     }
 
     /// Visits the places of the value's members in the record.
@@ -193,6 +182,17 @@ pub(super) fn members(
         }
     }
     Ok(())
+}
+
+/// Where the first member called `name` of the value at `start` lies.
+pub(super) fn first(raw: &[u8], start: usize, name: &str) -> Result<Option<Range<usize>>, Subtle> {
+    let mut found = None;
+    members(raw, start, |key, value| {
+        if found.is_none() && raw.get(key) == Some(name.as_bytes()) {
+            found = Some(value);
+        }
+    })?;
+    Ok(found)
 }
 
 /// The end of the value at `at`.

@@ -64,12 +64,11 @@ pub enum Look<'r> {
 }
 
 impl<'r> Look<'r> {
-    /// What a value that was skimmed says.
-    fn at(value: &'r [u8]) -> Look<'r> {
+    /// What a value that was skimmed says. `read` gives the text between quotes, unless only the parser can.
+    #[inline(always)]
+    pub(super) fn of(value: &'r [u8], read: impl FnOnce(&'r [u8]) -> Option<&'r str>) -> Look<'r> {
         match value {
-            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
-                std::str::from_utf8(text).map_or(Look::Unsure, Look::Text)
-            }
+            [b'"', text @ .., b'"'] => read(text).map_or(Look::Unsure, Look::Text),
             b"true" => Look::Bool(true),
             b"false" => Look::Bool(false),
             b"null" => Look::Null,
@@ -100,25 +99,14 @@ impl<'r> Skimmed<'r> {
     pub fn look<'n>(&self, mut path: impl Iterator<Item = &'n str>) -> Look<'r> {
         let Some(mut value) = path.next().and_then(|name| self.member(name)) else { return Look::Missing };
         for name in path {
-            match member(value, name) {
-                Ok(Some(found)) => value = found,
+            match legible::first(value, 0, name) {
+                Ok(Some(found)) => value = value.get(found).unwrap_or_default(),
                 Ok(None) => return Look::Missing,
                 Err(Subtle) => return Look::Unsure,
             }
         }
-        Look::at(value)
+        Look::of(value, |text| std::str::from_utf8(text).ok().filter(|_| !text.contains(&b'\\')))
     }
-}
-
-/// The JSON of the first member called `name` of a value that was skimmed.
-fn member<'r>(value: &'r [u8], name: &str) -> Result<Option<&'r [u8]>, Subtle> {
-    let mut found = None;
-    legible::members(value, 0, |key, member| {
-        if found.is_none() && value.get(key) == Some(name.as_bytes()) {
-            found = value.get(member);
-        }
-    })?;
-    Ok(found)
 }
 
 /// Something that is left to the parser.

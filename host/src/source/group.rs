@@ -1,6 +1,7 @@
 //! What a consumer's callbacks do: rebalances, statistics, librdkafka's log; and the offsets that they share with the
 //! worker.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub(super) struct Progress {
     begun: Offsets,
     /// Those of which no message has come since they were last assigned: their messages may not be on their way to the worker yet
     /// ([`Queue::forward`]).
-    pub(super) unheard: Vec<(String, i32)>,
+    pub(super) unheard: BTreeSet<(String, i32)>,
     /// Partitions that the group has given, as long as it is not known where to begin.
     pub(super) arrived: Option<Arrived>,
     /// Whether the consumer is about to leave: what arrives now is not read.
@@ -176,10 +177,7 @@ impl Context {
         let mut progress = self.progress();
         progress.begun.extend(begun);
         // It stops to read those that had begun, too, and reads them again.
-        let assigned = all.elements().into_iter().map(|found| (found.topic().to_owned(), found.partition()));
-        progress.unheard = assigned.chain(std::mem::take(&mut progress.unheard)).collect();
-        progress.unheard.sort_unstable();
-        progress.unheard.dedup();
+        progress.unheard.extend(all.elements().iter().map(|found| (found.topic().to_owned(), found.partition())));
         drop(progress);
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
