@@ -350,6 +350,8 @@ fn findings_that_are_too_large_become_dead_letters_and_the_rest_is_exact() {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
     let mut config = config(kafka, "exact.large", Protocol::Classic, 10_000);
+    // One worker meets all that are too large, in one batch.
+    config.workers = 1;
     config.more = "delivery = \"exactly-once\"".to_owned();
     client.configure_topic("exact.large.findings", &[("max.message.bytes", "20000")]);
     let mut supply = Records::new(87);

@@ -86,15 +86,36 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::
 /// Transactions in a row that were aborted after which the target counts as down. A rebalance aborts one.
 const ABORTED_IN_ROW_MAX: u32 = 3;
 
+/// The attempts at one batch whose transactions were aborted.
+struct Aborted {
+    in_row: u32,
+    pause: Duration,
+}
+
+impl Aborted {
+    const NONE: Aborted = Aborted { in_row: 0, pause: AGAIN_AFTER.0 };
+
+    /// Notes one more, and gives the pause before the next. A batch with messages that are refused takes an attempt or
+    /// two for each: a target that tells of one more is neither down nor to be waited for longer each time.
+    fn note(&mut self, error: &TransactionError) -> Duration {
+        if matches!(error, TransactionError::Refused(_)) {
+            *self = Aborted::NONE;
+        }
+        let pause = self.pause;
+        *self = Aborted { in_row: self.in_row + 1, pause: (pause * 2).min(AGAIN_AFTER.1) };
+        pause
+    }
+}
+
 impl PipelineError {
-    /// Whether a transaction was aborted, so that its batch is to be done again.
-    fn again(&self) -> bool {
+    /// Why a transaction was aborted whose batch is to be done again.
+    fn aborted(&self) -> Option<&TransactionError> {
         let (PipelineError::Source(SourceError::Transaction(error))
         | PipelineError::Sink(SinkError::Transaction(error))) = self
         else {
-            return false;
+            return None;
         };
-        matches!(error, TransactionError::Again(_))
+        matches!(error, TransactionError::Again(_) | TransactionError::Refused(_)).then_some(error)
     }
 }
 
@@ -115,25 +136,24 @@ pub fn run(
             delivery.idle();
             continue;
         }
-        let (mut turn, mut pause, mut aborted) = (work.turn(), AGAIN_AFTER.0, 0);
+        let (mut turn, mut aborted) = (work.turn(), Aborted::NONE);
         let counts = loop {
-            match attempt(pipeline, &mut turn, &mut batch, source, delivery) {
-                Err(error) if error.again() => {
-                    tracing::warn!("{error}; the batch is done again");
-                    aborted += 1;
-                    if aborted >= ABORTED_IN_ROW_MAX {
-                        pipeline.metrics.target_down(delivery.findings.name(), &error.to_string());
-                    }
-                    if !pipeline.wait(source).pause(pause) {
-                        return Err(error);
-                    }
-                    pause = (pause * 2).min(AGAIN_AFTER.1);
-                    source.drop_taken(&mut batch);
-                }
-                done => break done?,
+            let error = match attempt(pipeline, &mut turn, &mut batch, source, delivery) {
+                Ok(counts) => break counts,
+                Err(error) => error,
+            };
+            let Some(cause) = error.aborted() else { return Err(error) };
+            tracing::warn!("{cause}; the batch is done again");
+            let pause = aborted.note(cause);
+            if aborted.in_row >= ABORTED_IN_ROW_MAX {
+                pipeline.metrics.target_down(delivery.findings.name(), &cause.to_string());
             }
+            if !pipeline.wait(source).pause(pause) {
+                return Err(error);
+            }
+            source.drop_taken(&mut batch);
         };
-        if aborted >= ABORTED_IN_ROW_MAX {
+        if aborted.in_row > 0 {
             pipeline.metrics.target_up();
         }
         pipeline.metrics.batch(batch.len(), batch.bytes_len(), &counts);
@@ -202,4 +222,24 @@ impl Pipeline {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ABORTED_IN_ROW_MAX, AGAIN_AFTER, Aborted};
+    use crate::kafka::TransactionError;
+
+    #[test]
+    fn a_target_that_only_refuses_messages_is_neither_down_nor_waited_for_longer_each_time() {
+        let (refused, again) = (TransactionError::Refused(String::new()), TransactionError::Again(String::new()));
+        let mut aborted = Aborted::NONE;
+        for _ in 0..100 {
+            // Each message that is refused costs an abort of its own and often one more.
+            assert_eq!(aborted.note(&refused), AGAIN_AFTER.0);
+            assert_eq!(aborted.note(&again), AGAIN_AFTER.0 * 2);
+            assert!(aborted.in_row < ABORTED_IN_ROW_MAX);
+        }
+        let longest = (0..100).map(|_| aborted.note(&again)).max();
+        assert!(longest == Some(AGAIN_AFTER.1) && aborted.in_row >= ABORTED_IN_ROW_MAX, "what tells nothing counts");
+    }
 }

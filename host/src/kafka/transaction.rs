@@ -38,6 +38,10 @@ pub enum TransactionError {
     /// It was aborted: nothing of it counts, and the batch is to be done again.
     #[error("transaction aborted: {0}")]
     Again(String),
+    /// It was aborted because of messages that are refused, and it is known better now which: the batch is to be done
+    /// again, and gets further each time.
+    #[error("transaction aborted: {0}")]
+    Refused(String),
     /// It is over, and whether it was committed shows only in the group's offsets.
     #[error("transaction in doubt: {0}")]
     InDoubt(String),
@@ -92,6 +96,8 @@ struct State {
     suspects: HashSet<Identity>,
     /// Messages of this batch that were refused alone, and why.
     refused: HashMap<Identity, String>,
+    /// How many suspects and refused ones there were when the batch was aborted last.
+    known: usize,
 }
 
 struct Open {
@@ -120,6 +126,7 @@ impl Transaction {
             sent: 0,
             suspects: HashSet::new(),
             refused: HashMap::new(),
+            known: 0,
         };
         Ok(Transaction { id: id.to_owned(), properties: properties.clone(), state: Mutex::new(state) })
     }
@@ -228,6 +235,7 @@ impl Transaction {
         state.late = false;
         state.suspects.clear();
         state.refused.clear();
+        state.known = 0;
         Ok(())
     }
 
@@ -389,7 +397,11 @@ impl Transaction {
     /// Aborts, and says that the batch is to be done again.
     fn again(&self, state: &mut State, why: String, turn: Turn<'_>) -> TransactionError {
         match self.abort_in(state, turn) {
-            Ok(()) => TransactionError::Again(why),
+            Ok(()) => {
+                let known = state.suspects.len() + state.refused.len();
+                let more = known > std::mem::replace(&mut state.known, known);
+                if more { TransactionError::Refused(why) } else { TransactionError::Again(why) }
+            }
             Err(error) => error,
         }
     }

@@ -346,7 +346,7 @@ impl KafkaSource {
         let mut in_time = || Instant::now() < deadline;
         self.consumer.context().end(&self.consumer);
         let usable = match self.transaction().map_or(Ok(()), |transaction| transaction.abort(&mut in_time)) {
-            Ok(()) | Err(TransactionError::Again(_)) => true,
+            Ok(()) | Err(TransactionError::Again(_) | TransactionError::Refused(_)) => true,
             // What is under way ends without this worker.
             Err(_) => false,
         };
@@ -383,7 +383,7 @@ impl KafkaSource {
             return true;
         }
         let committed = transaction.commit_offsets(&offsets, || self.membership(), in_time);
-        !matches!(committed, Err(TransactionError::Again(_)))
+        !matches!(committed, Err(TransactionError::Again(_) | TransactionError::Refused(_)))
     }
 
     fn commit_when_due(&mut self, shutdown: &Shutdown) -> Result<(), SourceError> {
@@ -402,7 +402,11 @@ impl KafkaSource {
                     match transaction.commit_offsets(&offsets, || member, &mut || self.turn(shutdown)) {
                         Ok(()) => true,
                         // They led to nothing, so that it is no matter whether they are read again.
-                        Err(TransactionError::Again(why) | TransactionError::InDoubt(why)) => {
+                        Err(
+                            TransactionError::Again(why)
+                            | TransactionError::Refused(why)
+                            | TransactionError::InDoubt(why),
+                        ) => {
                             tracing::debug!("offsets not committed yet: {why}");
                             false
                         }
