@@ -87,7 +87,7 @@ impl Sets {
         root(&self.root, set)
     }
 
-    /// The root rule with the copy into the batch, which in the product is the Kafka source's work.
+    /// The root rule with the copy into the batch, which in the product the Firehose source and files need.
     fn filling<'a>(&'a self, set: &'a DataSet) -> Contender<'a> {
         let mut detector = Detector::new(DetectLimits::default());
         let (mut batch, source) = (Batch::default(), Arc::from("cloudtrail"));

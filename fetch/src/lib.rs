@@ -11,6 +11,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+mod kept;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -26,12 +27,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::types::{RDKafkaMessage, RDKafkaQueue};
 
+pub use kept::Kept;
 pub use message::Message;
 use message::Native;
 
 /// Messages that are taken at once. What a call costs is shared by them, and so many may be in memory beside those that
 /// librdkafka's own limit (`queued.max.messages.kbytes`) counts.
 pub const TAKEN_MAX: usize = 64;
+
+/// The client that messages come from, whatever its context.
+pub(crate) type Client = Arc<dyn Send + Sync>;
 
 /// The messages of those partitions of a consumer that were forwarded here.
 pub struct Queue<C: ConsumerContext> {
@@ -40,19 +45,22 @@ pub struct Queue<C: ConsumerContext> {
     taken: VecDeque<Native>,
     /// It must outlive all of the above.
     consumer: Arc<BaseConsumer<C>>,
+    /// The same.
+    client: Client,
 }
 
 // SAFETY: librdkafka's queues and messages may be used from any thread ("librdkafka is completely thread-safe", its
 // INTRODUCTION.md), and a context is Send and Sync.
 unsafe impl<C: ConsumerContext> Send for Queue<C> {}
 
-impl<C: ConsumerContext> Queue<C> {
+impl<C: ConsumerContext + 'static> Queue<C> {
     /// A queue without messages.
     #[expect(clippy::expect_used, reason = "librdkafka allocates it, and ends the process where it cannot")]
     pub fn new(consumer: Arc<BaseConsumer<C>>) -> Queue<C> {
         // SAFETY: the client lives as long as `consumer`.
         let native = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Queue { native: NonNull::new(native).expect("a queue"), taken: VecDeque::with_capacity(TAKEN_MAX), consumer }
+        let native = NonNull::new(native).expect("a queue");
+        Queue { native, taken: VecDeque::with_capacity(TAKEN_MAX), client: Arc::clone(&consumer) as Client, consumer }
     }
 
     /// The consumer whose messages these are.
@@ -95,7 +103,7 @@ impl<C: ConsumerContext> Queue<C> {
 
     /// The next message that was taken; an error that librdkafka puts in its place.
     pub fn pop(&mut self) -> Option<KafkaResult<Message<'_>>> {
-        self.taken.pop_front().map(Message::new)
+        self.taken.pop_front().map(|native| Message::new(native, &self.client))
     }
 
     /// Drops what was taken and not handed out of partitions for which `keep` says no.

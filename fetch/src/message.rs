@@ -1,13 +1,14 @@
 //! A message as librdkafka holds it.
 
 use std::ffi::{CStr, c_void};
-use std::marker::PhantomData;
 use std::ptr::{NonNull, null, null_mut};
 use std::slice;
 
 use rdkafka::bindings as sys;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaMessage, RDKafkaRespErr};
+
+use super::Client;
 
 /// A message that is given back to librdkafka when it is dropped. Nothing changes it meanwhile.
 pub(crate) struct Native(NonNull<RDKafkaMessage>);
@@ -52,14 +53,14 @@ impl Drop for Native {
 
 /// A message that was taken out of a queue; its bytes lie where librdkafka has put them.
 pub struct Message<'q> {
-    native: Native,
-    queue: PhantomData<&'q ()>,
+    pub(crate) native: Native,
+    pub(crate) client: &'q Client,
 }
 
-impl Message<'_> {
-    pub(crate) fn new(native: Native) -> KafkaResult<Self> {
+impl<'q> Message<'q> {
+    pub(crate) fn new(native: Native, client: &'q Client) -> KafkaResult<Self> {
         match native.fields().err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Message { native, queue: PhantomData }),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Message { native, client }),
             error => Err(KafkaError::MessageConsumption(RDKafkaErrorCode::from(error))),
         }
     }

@@ -142,3 +142,29 @@ fn a_queue_goes_before_its_consumer_with_messages_in_it() {
     drop(queue);
     assert!(consumer.poll(Duration::ZERO).is_none());
 }
+
+#[test]
+fn kept_messages_outlive_their_queue_and_keep_their_client() {
+    let cluster = cluster(300);
+    let (mut kept, mut read, mut clients) = (Kept::default(), Vec::new(), Vec::new());
+    for partition in [0, 1] {
+        let mut queue = Queue::new(consumer(&cluster));
+        clients.push(Arc::downgrade(&queue.consumer));
+        assign(&queue, partition, 0);
+        take(&mut queue, partition, 2);
+        while let Some(message) = queue.pop() {
+            let message = message.expect("a message");
+            let payload = message.payload().map(<[u8]>::to_vec);
+            read.push((kept.keep(message), payload));
+        }
+    }
+    assert!(clients.iter().all(|client| client.strong_count() == 1), "only by what is kept");
+    assert!(read.len() >= 2, "some of each");
+    for (number, payload) in &read {
+        assert_eq!(kept.payload(*number), payload.as_deref(), "message {number}");
+    }
+    assert_eq!(kept.payload(read.len()), None);
+    kept.clear();
+    assert_eq!(kept.payload(0), None);
+    assert!(clients.iter().all(|client| client.strong_count() == 0), "given back");
+}

@@ -1,7 +1,10 @@
-//! A batch: messages with the place they came from, in one buffer that is reused from batch to batch.
+//! A batch: messages with the place they came from. Those of Kafka stay where librdkafka has put them; others are in one buffer that
+//! is reused from batch to batch.
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use trailhound_fetch::Kept;
 
 use crate::record::DeadReason;
 
@@ -24,6 +27,8 @@ pub struct Origin {
 enum Payload {
     /// Bytes to be read.
     Bytes(Range<usize>),
+    /// The same, of the message of this number among those that are kept.
+    Kept(usize),
     /// A Kafka message without a value.
     Tombstone,
     /// A piece that the source itself could not read, with the reason.
@@ -71,6 +76,9 @@ impl<'a> Envelope<'a> {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
+    kept: Kept,
+    /// The size of the values of those that are kept.
+    kept_bytes: usize,
     messages: Vec<(Origin, Payload)>,
     envelopes: Envelopes,
 }
@@ -99,6 +107,8 @@ impl Batch {
     /// Forgets the messages and keeps the buffer.
     pub fn clear(&mut self) {
         self.messages.clear();
+        self.kept.clear();
+        self.kept_bytes = 0;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
         let Envelopes { bytes, headers, all } = &mut self.envelopes;
@@ -118,14 +128,20 @@ impl Batch {
         self.messages.push((origin, payload));
     }
 
-    /// Adds a message that is to be carried, with what travels with it. All messages of a batch have that, or none has.
-    pub fn push_carried<'h>(
-        &mut self,
-        origin: Origin,
-        key: &[u8],
-        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
-        payload: Option<&[u8]>,
-    ) {
+    /// Adds a message of Kafka, whose value stays where it is.
+    pub fn push_kept(&mut self, origin: Origin, message: trailhound_fetch::Message<'_>) {
+        let payload = match message.payload().map(<[u8]>::len) {
+            Some(len) => {
+                self.kept_bytes += len;
+                Payload::Kept(self.kept.keep(message))
+            }
+            None => Payload::Tombstone,
+        };
+        self.messages.push((origin, payload));
+    }
+
+    /// Adds what travels with the message that is added next. All messages of a batch have that, or none has.
+    pub fn push_envelope<'h>(&mut self, key: &[u8], headers: impl Iterator<Item = (&'h str, &'h [u8])>) {
         let key = self.envelopes.copy(key);
         let first = self.envelopes.headers.len();
         for (name, value) in headers {
@@ -133,7 +149,6 @@ impl Batch {
             self.envelopes.headers.push(header);
         }
         self.envelopes.all.push((key, first..self.envelopes.headers.len()));
-        self.push(origin, payload);
     }
 
     /// Adds a piece that the source could not read.
@@ -167,12 +182,12 @@ impl Batch {
 
     /// The size of all payloads, in bytes.
     pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.kept_bytes
     }
 
     /// The size of all that the batch holds, keys and headers too, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.bytes.len() + self.envelopes.bytes.len()
+        self.bytes_len() + self.envelopes.bytes.len()
     }
 
     /// What travels with each message, in the same order as [`Batch::iter`].
@@ -199,6 +214,7 @@ impl Batch {
             let slice = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
             let message = match payload {
                 Payload::Bytes(range) => Message::Bytes(slice(range)),
+                Payload::Kept(number) => Message::Bytes(self.kept.payload(*number).unwrap_or_default()),
                 Payload::Tombstone => Message::Tombstone,
                 Payload::Broken(range, reason, detail) => Message::Broken(slice(range), *reason, detail),
             };
@@ -254,7 +270,8 @@ mod tests {
             let (key, value) = (format!("k{offset}"), format!("v{offset}"));
             let headers = [("rule", value.as_bytes()), ("empty", b"")];
             let headers = headers.into_iter().take(offset as usize % 3);
-            batch.push_carried(origin((offset % 2) as i32, offset), key.as_bytes(), headers, Some(b"12345"));
+            batch.push_envelope(key.as_bytes(), headers);
+            batch.push(origin((offset % 2) as i32, offset), Some(b"12345"));
         }
         batch.retain(|origin| origin.partition == 1);
         let all: Vec<(i64, Envelope<'_>)> =

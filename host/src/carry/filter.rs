@@ -111,7 +111,8 @@ mod tests {
         let mut batch = Batch::default();
         let origin = Origin { source: Arc::from("t"), partition: 0, offset: 0, appended_ms: None };
         let all = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        batch.push_carried(origin, b"", all, Some(payload.as_bytes()));
+        batch.push_envelope(b"", all);
+        batch.push(origin, Some(payload.as_bytes()));
         let envelope = batch.envelopes().next().unwrap();
         assert_eq!(filter.wants(&envelope, payload.as_bytes()), expect, "{filter:?} {headers:?} {payload}");
     }

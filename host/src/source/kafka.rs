@@ -174,7 +174,7 @@ impl KafkaSource {
                     if hears {
                         self.consumer.context().hear(message.topic(), message.partition());
                     }
-                    push(&self.topics, self.carried, batch, &message);
+                    push(&self.topics, self.carried, batch, message);
                 }
                 Err(error) => tolerate(&self.named, error)?,
             }
@@ -439,14 +439,13 @@ fn tolerate(topics: &str, error: KafkaError) -> Result<(), SourceError> {
     }
 }
 
-fn push(topics: &[Arc<str>], carried: bool, batch: &mut Batch, message: &Message<'_>) {
+fn push(topics: &[Arc<str>], carried: bool, batch: &mut Batch, message: Message<'_>) {
     let topic = message.topic();
     let source = topics.iter().find(|known| ***known == *topic).cloned().unwrap_or_else(|| Arc::from(topic));
     let (partition, offset, appended_ms) = (message.partition(), message.offset(), message.appended_ms());
-    let origin = Origin { source, partition, offset, appended_ms };
-    if !carried {
-        return batch.push(origin, message.payload());
+    if carried {
+        let headers = message.headers().map(|(name, value)| (name, value.unwrap_or_default()));
+        batch.push_envelope(message.key().unwrap_or_default(), headers);
     }
-    let headers = message.headers().map(|(name, value)| (name, value.unwrap_or_default()));
-    batch.push_carried(origin, message.key().unwrap_or_default(), headers, message.payload());
+    batch.push_kept(Origin { source, partition, offset, appended_ms }, message);
 }

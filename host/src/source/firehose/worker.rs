@@ -74,7 +74,8 @@ impl FirehoseSource {
             let key = format!("{}/{index}", head.request_id);
             let offset = i64::try_from(index).unwrap_or(i64::MAX);
             let origin = Origin { source: Arc::clone(&source), partition: 0, offset, appended_ms: Some(arrived_ms) };
-            batch.push_carried(origin, key.as_bytes(), headers.into_iter(), Some(record));
+            batch.push_envelope(key.as_bytes(), headers.into_iter());
+            batch.push(origin, Some(record));
         }
         self.decoder.clear();
         self.in_hand.push(waiting);
