@@ -45,7 +45,7 @@ pub struct Queue<C: ConsumerContext> {
     taken: VecDeque<Native>,
     /// It must outlive all of the above.
     consumer: Arc<BaseConsumer<C>>,
-    /// The same.
+    /// The same, as messages that are kept hold it, whatever its context.
     client: Client,
 }
 

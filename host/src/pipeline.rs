@@ -98,7 +98,7 @@ impl Aborted {
     /// Notes one more, and gives the pause before the next. A batch with messages that are refused takes an attempt or
     /// two for each: a target that tells of one more is neither down nor to be waited for longer each time.
     fn note(&mut self, error: &TransactionError) -> Duration {
-        if matches!(error, TransactionError::Refused(_)) {
+        if matches!(error, TransactionError::Again { learned: true, .. }) {
             *self = Aborted::NONE;
         }
         let pause = self.pause;
@@ -115,7 +115,7 @@ impl PipelineError {
         else {
             return None;
         };
-        matches!(error, TransactionError::Again(_) | TransactionError::Refused(_)).then_some(error)
+        matches!(error, TransactionError::Again { .. }).then_some(error)
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_target_that_only_refuses_messages_is_neither_down_nor_waited_for_longer_each_time() {
-        let (refused, again) = (TransactionError::Refused(String::new()), TransactionError::Again(String::new()));
+        let [refused, again] = [true, false].map(|learned| TransactionError::Again { why: String::new(), learned });
         let mut aborted = Aborted::NONE;
         for _ in 0..100 {
             // Each message that is refused costs an abort of its own and often one more.

@@ -36,12 +36,13 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
     /// It was aborted: nothing of it counts, and the batch is to be done again.
-    #[error("transaction aborted: {0}")]
-    Again(String),
-    /// It was aborted because of messages that are refused, and it is known better now which: the batch is to be done
-    /// again, and gets further each time.
-    #[error("transaction aborted: {0}")]
-    Refused(String),
+    #[error("transaction aborted: {why}")]
+    Again {
+        /// What went wrong.
+        why: String,
+        /// Whether it is known better now which of its messages are refused, so that the batch gets further next time.
+        learned: bool,
+    },
     /// It is over, and whether it was committed shows only in the group's offsets.
     #[error("transaction in doubt: {0}")]
     InDoubt(String),
@@ -252,7 +253,7 @@ impl Transaction {
         }
         // A rebalance may come while a batch's transaction waits: this thread holds the lock then.
         if self.state.try_lock().map_or(true, |state| state.open.is_some()) {
-            return Err(TransactionError::Again("another is open".to_owned()));
+            return Err(TransactionError::Again { why: "another is open".to_owned(), learned: false });
         }
         self.begin(turn)?;
         self.enter(member(), turn)?;
@@ -399,8 +400,7 @@ impl Transaction {
         match self.abort_in(state, turn) {
             Ok(()) => {
                 let known = state.suspects.len() + state.refused.len();
-                let more = known > std::mem::replace(&mut state.known, known);
-                if more { TransactionError::Refused(why) } else { TransactionError::Again(why) }
+                TransactionError::Again { why, learned: known > std::mem::replace(&mut state.known, known) }
             }
             Err(error) => error,
         }
@@ -457,7 +457,7 @@ impl Transaction {
         state.ready = false;
         state.close();
         let why = why.to_owned();
-        if in_doubt { TransactionError::InDoubt(why) } else { TransactionError::Again(why) }
+        if in_doubt { TransactionError::InDoubt(why) } else { TransactionError::Again { why, learned: false } }
     }
 
     fn stopped(&self) -> TransactionError {

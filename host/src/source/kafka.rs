@@ -229,7 +229,7 @@ impl KafkaSource {
         };
         if !self.taken.is_empty() {
             transaction.abort(&mut || self.turn(shutdown))?;
-            return Err(TransactionError::Again("partitions were taken away".to_owned()).into());
+            return Err(TransactionError::Again { why: "partitions were taken away".to_owned(), learned: false }.into());
         }
         let of_batch: Offsets =
             batch.ends().map(|origin| ((Arc::clone(&origin.source), origin.partition), origin.offset + 1)).collect();
@@ -238,7 +238,7 @@ impl KafkaSource {
         // From here on partitions may be taken away: who gets them waits for this transaction's end.
         match transaction.commit(&offsets, &mut || self.turn(shutdown)) {
             Err(TransactionError::InDoubt(why)) if !self.are_committed(&of_batch, &transaction, shutdown)? => {
-                return Err(TransactionError::Again(why).into());
+                return Err(TransactionError::Again { why, learned: false }.into());
             }
             Ok(()) | Err(TransactionError::InDoubt(_)) => {}
             Err(error) => return Err(error.into()),
@@ -271,7 +271,7 @@ impl KafkaSource {
                 }));
             }
         }
-        Err(TransactionError::Again("stopped before its outcome was known".to_owned()).into())
+        Err(TransactionError::Again { why: "stopped before its outcome was known".to_owned(), learned: false }.into())
     }
 
     fn note_delivered(&mut self, batch: &Batch) {
@@ -346,7 +346,7 @@ impl KafkaSource {
         let mut in_time = || Instant::now() < deadline;
         self.consumer.context().end(&self.consumer);
         let usable = match self.transaction().map_or(Ok(()), |transaction| transaction.abort(&mut in_time)) {
-            Ok(()) | Err(TransactionError::Again(_) | TransactionError::Refused(_)) => true,
+            Ok(()) | Err(TransactionError::Again { .. }) => true,
             // What is under way ends without this worker.
             Err(_) => false,
         };
@@ -383,7 +383,7 @@ impl KafkaSource {
             return true;
         }
         let committed = transaction.commit_offsets(&offsets, || self.membership(), in_time);
-        !matches!(committed, Err(TransactionError::Again(_) | TransactionError::Refused(_)))
+        !matches!(committed, Err(TransactionError::Again { .. }))
     }
 
     fn commit_when_due(&mut self, shutdown: &Shutdown) -> Result<(), SourceError> {
@@ -402,11 +402,7 @@ impl KafkaSource {
                     match transaction.commit_offsets(&offsets, || member, &mut || self.turn(shutdown)) {
                         Ok(()) => true,
                         // They led to nothing, so that it is no matter whether they are read again.
-                        Err(
-                            TransactionError::Again(why)
-                            | TransactionError::Refused(why)
-                            | TransactionError::InDoubt(why),
-                        ) => {
+                        Err(TransactionError::Again { why, .. } | TransactionError::InDoubt(why)) => {
                             tracing::debug!("offsets not committed yet: {why}");
                             false
                         }
