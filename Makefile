@@ -58,7 +58,7 @@ test-siem: setup
 # Skimming against the parser, and envelopes, text and gzip read at once against the slow ways: each on a million cases and the
 # damage done to them.
 differential: setup
-	DIFFERENTIAL_CASES=1000000 $(CARGO) test --release --locked -p trailhound --lib -- skimming sheaves
+	DIFFERENTIAL_CASES=1000000 $(CARGO) test --release --locked -p trailhound --lib -- skimming quotes sheaves
 
 # The proof of delivery: faults on a cluster of three brokers, and an audit of every record; an hour on two cores. Takes
 # CHAOS_SEED, CHAOS_SCALE (0.1 for a tenth of the faults), CHAOS_RATE (messages a second) and CHAOS_ONLY (one row).

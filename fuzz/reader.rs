@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[allow(dead_code, unreachable_pub, reason = "the reader is a part of the host's library")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the reader is a part of the host's library")]
 #[path = "../host/src/record/mod.rs"]
 mod record;
 
@@ -28,7 +28,7 @@ fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<(&'static str, Vec<u8>)>
     let mut outcomes = Vec::new();
     unpack(Some(payload), limits, &mut |entry| {
         let (outcome, position) = match entry {
-            Entry::Record(record) => (("record", record.raw.to_vec()), Some(record.position)),
+            Entry::Record(record) => (("record", record.raw.as_bytes().to_vec()), Some(record.position)),
             Entry::Passed => unreachable!("all records are wanted"),
             Entry::Skipped(kind) => ((kind.as_str(), Vec::new()), None),
             Entry::Dead(dead) => {

@@ -166,6 +166,24 @@ fn unsafe_code_is_the_affair_of_one_small_crate() {
     assert_eq!(found, BTreeSet::from(["fetch/src/kept.rs", "fetch/src/lib.rs", "fetch/src/message.rs"]));
 }
 
+/// It compiles the reader's source into itself, and nothing else compiles it from day to day.
+#[test]
+fn the_fuzzer_has_the_crates_that_the_reader_uses() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a readable file");
+    let names_of = |manifest: &str| -> BTreeSet<String> {
+        let (_, dependencies) = manifest.split_once("[dependencies]").expect("dependencies");
+        let lines = dependencies.lines().skip(1).take_while(|line| !line.starts_with('['));
+        lines.filter_map(|line| line.split(['.', ' ']).next()).map(|name| name.replace('-', "_")).collect()
+    };
+    let mut found = Vec::new();
+    let has = names_of(&read("fuzz/Cargo.toml"));
+    for name in names_of(&read("host/Cargo.toml")).difference(&has).filter(|name| !name.is_empty()) {
+        let reader = naming(&[name]).into_iter().filter(|path| path.starts_with("host/src/record/"));
+        found.extend(reader.map(|path| format!("{path} uses {name}, which fuzz/Cargo.toml lacks")));
+    }
+    assert_none("crates", &found);
+}
+
 #[test]
 fn nothing_unfinished_is_left() {
     // In two parts, so that this file does not hold them.

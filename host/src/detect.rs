@@ -102,7 +102,7 @@ pub struct Detector {
     evaluator: Evaluator,
     /// Records that some module has been handed, until their outcome is known.
     events: Vec<Event>,
-    raws: Vec<u8>,
+    raws: String,
     members: Vec<MemberAt>,
     outcomes: Vec<Outcome>,
     output: Output,
@@ -132,8 +132,8 @@ struct Event {
     origin: Origin,
     position: Position,
     raw: Range<usize>,
-    /// Where its members lie, if it was skimmed.
-    members: Option<Range<usize>>,
+    /// Where its members lie and whether it has escapes, if it was skimmed.
+    skimmed: Option<(Range<usize>, bool)>,
     /// The tree of a record that was skimmed, where somebody needed one.
     tree: Option<Value>,
 }
@@ -147,7 +147,7 @@ impl Detector {
             limits,
             evaluator,
             events: Vec::new(),
-            raws: Vec::new(),
+            raws: String::new(),
             members: Vec::new(),
             outcomes: Vec::new(),
             output: Output::default(),
@@ -267,13 +267,14 @@ impl Detector {
     ) -> Result<(), E> {
         self.counts.evaluate();
         let Detector { evaluator, events, raws, members, outcomes, breath, .. } = self;
-        let skimmed = record.skimmed();
+        let skimmed = record.legible();
         let keep = || {
             let (raw, place) = (raws.len(), members.len());
-            raws.extend_from_slice(record.raw);
+            raws.push_str(record.raw);
             members.extend_from_slice(skimmed.map(|skimmed| skimmed.places()).unwrap_or_default());
-            let (raw, members) = (raw..raws.len(), skimmed.map(|_| place..members.len()));
-            events.push(Event { origin: origin.clone(), position: record.position, raw, members, tree: None });
+            let skimmed = skimmed.map(|skimmed| (place..members.len(), skimmed.escapes()));
+            let (origin, position, raw) = (origin.clone(), record.position, raw..raws.len());
+            events.push(Event { origin, position, raw, skimmed, tree: None });
             u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
         };
         let mut result = Ok(());
@@ -318,8 +319,11 @@ impl Detector {
         let (Outcome::Hit { event, .. } | Outcome::Failed { event, .. }) = &outcome;
         let Some(event) = self.events.get(*event as usize) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
-        let members = event.members.clone().and_then(|members| self.members.get(members));
-        let skimmed = members.and_then(|members| Legible::again(raw, members));
+        let skimmed = event.skimmed.clone().and_then(|(members, escapes)| {
+            let members = self.members.get(members)?;
+            Some(Legible::again(raw, members, escapes))
+        });
+        let raw = raw.as_bytes();
         match outcome {
             Outcome::Hit { module, mode, hit, .. } => {
                 let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16};
 
 use super::cut;
 
@@ -254,14 +255,7 @@ fn escape(to: &mut Vec<u8>, text: &str) {
 /// Whether nothing is to be escaped. Sixteen or eight bytes at a time; the last ones may overlap those before.
 fn is_plain(text: &[u8]) -> bool {
     if let Some(last) = text.last_chunk::<16>() {
-        let special = |bytes: &[u8; 16]| {
-            let bytes = u8x16::new(*bytes);
-            bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)
-                | bytes.simd_eq(u8x16::splat(b'"'))
-                | bytes.simd_eq(u8x16::splat(b'\\'))
-        };
-        let (blocks, _) = text.as_chunks::<16>();
-        return blocks.iter().fold(special(last), |found, block| found | special(block)).to_bitmask() == 0;
+        return dispatch!(Level::baseline(), simd => are_plain(simd, text.as_chunks::<16>().0, last));
     }
     let (words, rest) = text.as_chunks::<8>();
     let last = match text.last_chunk::<8>() {
@@ -269,6 +263,16 @@ fn is_plain(text: &[u8]) -> bool {
         None => u64::from(rest.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'))),
     };
     words.iter().fold(last, |found, word| found | special(*word)) == 0
+}
+
+#[inline(always)]
+fn are_plain<S: Simd>(simd: S, blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
+    let special = |bytes: &[u8; 16]| {
+        let bytes = u8x16::load_array_ref(simd, bytes);
+        let is = |byte| bytes.simd_eq(u8x16::splat(simd, byte));
+        bytes.simd_lt(u8x16::splat(simd, b' ')) | is(b'"') | is(b'\\')
+    };
+    !blocks.iter().fold(special(last), |found, block| found | special(block)).any_true()
 }
 
 /// Not 0 if a byte is a control character, a quote or a backslash. In each byte the highest bit says whether it is less

@@ -117,7 +117,7 @@ fn render_all(raw: &[u8], labels: &[Label], title: Option<&str>, limits: &Findin
     };
     let finding = rendered(&detection, limits);
     each_reading(raw, |record| {
-        let skimmed = Detection { skimmed: record.skimmed(), ..detection };
+        let skimmed = Detection { skimmed: record.legible(), ..detection };
         assert_eq!(rendered(&skimmed, limits), finding);
         let both = Detection { tree: Some(record.tree()), ..skimmed };
         assert_eq!(rendered(&both, limits), finding);

@@ -1,6 +1,7 @@
 //! Text in blocks of 64 bytes, a bit for each byte, so that what lies within strings is not looked at byte by byte.
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{mask8x64, u8x64};
 
 /// Bytes that are looked at together.
 pub(super) const BLOCK: usize = 64;
@@ -17,40 +18,49 @@ pub(super) fn load<'t>(text: &'t [u8], at: usize, padded: &'t mut [u8; BLOCK]) -
     padded
 }
 
+/// A block in a register or a few.
+pub(super) type Bytes<S> = u8x64<S>;
+
 /// What is special in a block.
-pub(super) struct Marks {
+pub(super) struct Marks<S: Simd> {
     /// The quotes.
     pub(super) quotes: u64,
-    /// Whether there are backslashes.
-    pub(super) slashes: bool,
-    /// Whether there are control characters.
-    pub(super) control: bool,
-    /// The bytes, joined by sixteens: whether any is not ASCII.
-    pub(super) joined: u8x16,
+    /// The backslashes.
+    pub(super) slashes: Lanes<S>,
+    /// The control characters.
+    pub(super) controls: Lanes<S>,
+    /// The bytes: whether any is not ASCII is asked of many blocks at once.
+    pub(super) bytes: Bytes<S>,
 }
+
+/// Those bytes in a block that are something.
+pub(super) type Lanes<S> = mask8x64<S>;
 
 /// Looks at a block once.
 #[inline(always)]
-pub(super) fn marks(block: &[u8; BLOCK]) -> Marks {
-    let (parts, _) = block.as_chunks::<16>();
-    let (mut quotes, mut slashes) = (0, u8x16::default());
-    let (mut control, mut joined) = (u8x16::default(), u8x16::default());
-    for (number, part) in parts.iter().enumerate() {
-        let part = u8x16::new(*part);
-        quotes |= u64::from(part.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * number);
-        slashes |= part.simd_eq(u8x16::splat(b'\\'));
-        control |= part.min(u8x16::splat(0x1f)).simd_eq(part);
-        joined |= part;
+pub(super) fn marks<S: Simd>(simd: S, block: &[u8; BLOCK]) -> Marks<S> {
+    let bytes = u8x64::load_array_ref(simd, block);
+    Marks {
+        quotes: bytes.simd_eq(u8x64::splat(simd, b'"')).to_bitmask(),
+        slashes: bytes.simd_eq(u8x64::splat(simd, b'\\')),
+        controls: bytes.simd_lt(u8x64::splat(simd, b' ')),
+        bytes,
     }
-    Marks { quotes, slashes: slashes.to_bitmask() != 0, control: control.to_bitmask() != 0, joined }
 }
 
-/// The backslashes in a block.
+/// Whether all bytes of blocks, joined, are ASCII.
 #[inline(always)]
-pub(super) fn slashes(block: &[u8; BLOCK]) -> u64 {
-    let (parts, _) = block.as_chunks::<16>();
-    let bits = |part: &[u8; 16]| u64::from(u8x16::new(*part).simd_eq(u8x16::splat(b'\\')).to_bitmask());
-    parts.iter().rev().fold(0, |slashes, part| slashes << 16 | bits(part))
+pub(super) fn are_ascii<S: Simd>(simd: S, joined: Bytes<S>) -> bool {
+    !joined.simd_ge(u8x64::splat(simd, 0x80)).any_true()
+}
+
+/// The bytes in a block that lie within strings, each string's first quote with them and its last one not. `open`: whether
+/// the block begins in a string.
+pub(super) fn inside(mut quotes: u64, open: bool) -> u64 {
+    for width in [1, 2, 4, 8, 16, 32] {
+        quotes ^= quotes << width;
+    }
+    if open { !quotes } else { quotes }
 }
 
 /// The bytes in a block that are escaped: each after a backslash that is not escaped itself. `escaping`: 1 when that is the

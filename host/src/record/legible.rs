@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16};
 use memchr::memchr;
-use wide::u8x16;
 
 use super::skim::{Look, MemberAt, Skimmed, Subtle, spaces};
 
@@ -16,7 +17,6 @@ use super::skim::{Look, MemberAt, Skimmed, Subtle, spaces};
 pub struct Legible<'r> {
     text: &'r str,
     members: &'r [MemberAt],
-    /// Whether there is a backslash anywhere in it. Most records have none, and then none is looked for in values.
     escapes: bool,
 }
 
@@ -39,13 +39,23 @@ pub(super) struct Opened {
 impl<'r> Legible<'r> {
     /// What was skimmed, as text; it always is some.
     pub(super) fn new(skimmed: Skimmed<'r>) -> Option<Legible<'r>> {
-        Legible::again(skimmed.raw(), skimmed.places())
+        let text = simdutf8::basic::from_utf8(skimmed.raw()).ok()?;
+        Some(Legible::again(text, skimmed.places(), skimmed.escapes()))
     }
 
-    /// The same record once more, from what was kept of it: its bytes and [`Legible::places`].
-    pub fn again(raw: &'r [u8], members: &'r [MemberAt]) -> Option<Legible<'r>> {
-        let text = simdutf8::basic::from_utf8(raw).ok()?;
-        Some(Legible { text, members, escapes: memchr(b'\\', raw).is_some() })
+    /// The same record once more, from what was kept of it: its text, [`Legible::places`] and [`Legible::escapes`].
+    pub fn again(text: &'r str, members: &'r [MemberAt], escapes: bool) -> Legible<'r> {
+        Legible { text, members, escapes }
+    }
+
+    /// Its JSON.
+    pub fn text(&self) -> &'r str {
+        self.text
+    }
+
+    /// Whether there is a backslash anywhere in it.
+    pub fn escapes(&self) -> bool {
+        self.escapes
     }
 
     /// Where its members lie, in the order of the text.
@@ -231,13 +241,19 @@ fn string_end(raw: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The first quote or backslash from `at` on.
+/// The first quote or backslash from `at` on. It is mostly so near that to choose wider registers costs more than they gain.
 #[inline]
-fn mark(raw: &[u8], mut at: usize) -> Option<usize> {
+fn mark(raw: &[u8], at: usize) -> Option<usize> {
+    dispatch!(Level::baseline(), simd => mark_by(simd, raw, at))
+}
+
+#[inline(always)]
+fn mark_by<S: Simd>(simd: S, raw: &[u8], mut at: usize) -> Option<usize> {
     let mut rest = raw.get(at..)?;
     while let Some((block, behind)) = rest.split_first_chunk::<16>() {
-        let block = u8x16::new(*block);
-        let marks = (block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask();
+        let block = u8x16::load_array_ref(simd, block);
+        let marks = block.simd_eq(u8x16::splat(simd, b'"')) | block.simd_eq(u8x16::splat(simd, b'\\'));
+        let marks = marks.to_bitmask();
         if marks != 0 {
             return Some(at + marks.trailing_zeros() as usize);
         }

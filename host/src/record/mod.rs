@@ -37,6 +37,7 @@ mod legible;
 mod limits;
 mod piece;
 mod place;
+mod quotes;
 mod reason;
 mod resync;
 mod scan;
@@ -75,7 +76,7 @@ pub enum Entry<'a> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// The record's JSON, exactly, without white space around it.
-    pub raw: &'a [u8],
+    pub raw: &'a str,
     /// Where it lies.
     pub position: Position,
     content: Content<'a>,
@@ -94,31 +95,23 @@ enum Content<'a> {
     Parsed(Value),
 }
 
-impl<'a> Content<'a> {
-    fn skimmed(skimmed: Skimmed<'a>) -> Content<'a> {
-        match Legible::new(skimmed) {
-            Some(record) => {
-                skimmed.opened.borrow_mut().clear();
-                Content::Skimmed { record, opened: skimmed.opened, tree: OnceCell::new() }
-            }
-            // What was skimmed is text, and JSON.
-            None => Content::Parsed(sonic_rs::from_slice(skimmed.raw()).unwrap_or_default()),
-        }
-    }
-}
-
 impl<'a> Record<'a> {
+    fn skimmed(record: Legible<'a>, opened: &'a RefCell<Opened>, position: Position) -> Record<'a> {
+        opened.borrow_mut().clear();
+        Record { raw: record.text(), position, content: Content::Skimmed { record, opened, tree: OnceCell::new() } }
+    }
+
     /// The record as a tree, made now unless it was made before.
     pub fn tree(&self) -> &Value {
         match &self.content {
             // What was skimmed is JSON.
-            Content::Skimmed { tree, .. } => tree.get_or_init(|| sonic_rs::from_slice(self.raw).unwrap_or_default()),
+            Content::Skimmed { tree, .. } => tree.get_or_init(|| sonic_rs::from_str(self.raw).unwrap_or_default()),
             Content::Parsed(tree) => tree,
         }
     }
 
     /// The record as it was skimmed; None where it was not.
-    pub fn skimmed(&self) -> Option<Legible<'a>> {
+    pub fn legible(&self) -> Option<Legible<'a>> {
         match &self.content {
             Content::Skimmed { record, .. } => Some(*record),
             Content::Parsed(_) => None,
@@ -211,10 +204,10 @@ pub(crate) mod testing {
     pub(crate) fn each_reading(raw: &(impl AsRef<[u8]> + ?Sized), mut check: impl FnMut(&Record<'_>)) {
         let (raw, position) = (raw.as_ref(), Position::default());
         if let Ok(tree) = json::parse(raw, PLAIN_DEPTH_MAX) {
-            check(&Record { raw, position, content: Content::Parsed(tree) });
+            check(&Record { raw: str::from_utf8(raw).unwrap(), position, content: Content::Parsed(tree) });
         }
-        if let Some(skimmed) = skim::Members::default().skim(raw, PLAIN_DEPTH_MAX) {
-            check(&Record { raw, position, content: Content::skimmed(skimmed) });
+        if let Some(skimmed) = skim::Members::default().skim(raw, PLAIN_DEPTH_MAX, &mut quotes::Places::default()) {
+            check(&Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opened, position));
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::envelope::{self, Shape};
+use super::quotes::Places;
 use super::scan::is_space;
 use super::skim::{Found, PLAIN_DEPTH_MAX, object};
 
@@ -21,7 +22,7 @@ pub(super) struct Sheaf(Vec<Part>);
 
 impl Sheaf {
     /// Skims the object that fills `raw`. False when only the parser can tell what it is.
-    pub(super) fn skim(&mut self, raw: &[u8]) -> bool {
+    pub(super) fn skim(&mut self, raw: &[u8], places: &mut Places) -> bool {
         self.0.clear();
         let short = |range: Range<usize>| range.start as u32..range.end as u32;
         let parts = &mut self.0;
@@ -30,8 +31,7 @@ impl Sheaf {
                 parts.push((found, short(key), short(value)));
             }
         };
-        let skimmed = u32::try_from(raw.len()).is_ok() && object::<true>(raw, PLAIN_DEPTH_MAX, note).is_some();
-        skimmed && self.0.len() < PARTS_MAX
+        object::<true>(raw, PLAIN_DEPTH_MAX, places, note).is_some() && self.0.len() < PARTS_MAX
     }
 
     /// The shape of `raw`, which was skimmed.

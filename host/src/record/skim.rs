@@ -1,8 +1,8 @@
 //! Skimming: a record's bytes are proved to be JSON, and the members at its top are found, without making a tree.
 //!
-//! Most records are selected by no rule, and a tree of them would be made for nothing: skimming takes half of its time
-//! (BENCHMARKS.md). The bytes are looked at in blocks of 64, which give the places of all quotes, so that what lies within
-//! strings is not looked at byte by byte.
+//! Most records are selected by no rule, and a tree of them would be made for nothing: skimming takes a third of its time
+//! (BENCHMARKS.md). The places of all quotes are known beforehand (`quotes.rs`), so the walk looks at no byte within a string,
+//! and at two together between strings: nearly always these are `":"` and `","`.
 //!
 //! It says yes only to what the parser accepts too. Of all that is rare or subtle it says that it does not know; then the
 //! parser decides, and finds the words for what is wrong. So it knows no reasons, no surrogates and no doubles.
@@ -10,10 +10,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use wide::u8x16;
-
-use super::block::{self, BLOCK};
 use super::legible::{self, Opened, is};
+use super::quotes::{Places, Quotes};
 
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
 #[derive(Debug, Default)]
@@ -26,12 +24,12 @@ pub(super) struct Members {
 impl Members {
     /// Finds the members of the JSON object that fills `raw`. None when it is none, when brackets lie deeper than
     /// `depth_max`, or when only the parser can tell.
-    pub(super) fn skim<'r>(&'r mut self, raw: &'r [u8], depth_max: usize) -> Option<Skimmed<'r>> {
+    pub(super) fn skim<'r>(&'r mut self, raw: &'r [u8], depth_max: usize, places: &mut Places) -> Option<Skimmed<'r>> {
         self.at.clear();
-        u32::try_from(raw.len()).ok()?;
         let short = |range: Range<usize>| range.start as u32..range.end as u32;
-        object::<false>(raw, depth_max, |_, key, value| self.at.push((short(key), short(value))))?;
-        Some(Skimmed { raw, members: &self.at, opened: &self.opened })
+        let note = |_, key, value| self.at.push((short(key), short(value)));
+        let escapes = object::<false>(raw, depth_max, places, note)?;
+        Some(Skimmed { raw, members: &self.at, escapes, opened: &self.opened })
     }
 }
 
@@ -43,6 +41,7 @@ pub type MemberAt = (Range<u32>, Range<u32>);
 pub struct Skimmed<'r> {
     raw: &'r [u8],
     members: &'r [MemberAt],
+    escapes: bool,
     pub(super) opened: &'r RefCell<Opened>,
 }
 
@@ -84,6 +83,11 @@ impl<'r> Skimmed<'r> {
         self.raw
     }
 
+    /// Whether there is a backslash anywhere in it. Most records have none, and then none is looked for in values.
+    pub(super) fn escapes(&self) -> bool {
+        self.escapes
+    }
+
     /// Where its members lie, in the order of the text.
     pub(super) fn places(&self) -> &'r [MemberAt] {
         self.members
@@ -105,7 +109,7 @@ impl<'r> Skimmed<'r> {
                 Err(Subtle) => return Look::Unsure,
             }
         }
-        Look::of(value, |text| std::str::from_utf8(text).ok().filter(|_| !text.contains(&b'\\')))
+        Look::of(value, |text| std::str::from_utf8(text).ok().filter(|_| !self.escapes || !text.contains(&b'\\')))
     }
 }
 
@@ -129,90 +133,149 @@ pub(super) enum Found {
 
 /// Visits the members of the object that fills `raw`, which has some: the key without its quotes, and the value. None when
 /// that is not what it is, or when only the parser can tell; then some members may have been visited. `LISTS`: visits the
-/// objects in lists at the top too, each after its members and before the list.
+/// objects in lists at the top too, each after its members and before the list. Gives whether there is a backslash.
 pub(super) fn object<const LISTS: bool>(
     raw: &[u8],
     depth_max: usize,
+    places: &mut Places,
     mut found: impl FnMut(Found, Range<usize>, Range<usize>),
-) -> Option<()> {
-    let mut strings = Strings::new(raw);
-    let depth_max = depth_max.min(PLAIN_DEPTH_MAX);
-    // The brackets around: 1 for an object, the innermost in the lowest bit.
-    let (mut around, mut depth) = (0u64, 0usize);
-    // The member at the top that is being read.
-    let (mut name, mut value) = (0..0, 0);
-    // The object in a list, and the member in it; no value begins at 0.
-    let (mut element, mut inner_name, mut inner_value) = (0, 0..0, 0);
-    let in_element = |depth: usize, around: u64| LISTS && depth == 3 && around & 0b111 == 0b101;
+) -> Option<bool> {
+    let mut steps = Steps { raw, quotes: Quotes::new(raw, places)? };
+    let depth = depth_max.min(PLAIN_DEPTH_MAX).checked_sub(1)?;
     if raw.first() != Some(&b'{') {
         return None;
     }
-    let (mut at, mut is_key) = (0, false);
-    loop {
-        if is_key {
-            let end = strings.end(at)?;
-            let begin = colon(raw, end)?;
-            if depth == 1 {
-                (name, value) = (strings.plain(at + 1..end - 1)?, begin);
-            } else if in_element(depth, around) {
-                (inner_name, inner_value) = (strings.plain(at + 1..end - 1)?, begin);
-            }
-            at = begin;
-        }
-        at = match *raw.get(at)? {
-            b'"' => strings.end(at)?,
-            bracket @ (b'{' | b'[') => {
-                depth += 1;
-                is_key = bracket == b'{';
-                around = around << 1 | u64::from(is_key);
-                if depth > depth_max {
-                    return None;
-                }
-                if LISTS && depth == 3 {
-                    (element, inner_value) = (at, 0);
-                }
-                at = spaces(raw, at + 1);
-                match *raw.get(at)? {
-                    // Nothing in it: it closes like any other. At the top that is no record.
-                    b'}' | b']' if depth > 1 => at,
-                    _ => continue,
-                }
-            }
-            _ => scalar(raw, at)?,
+    let end = steps.members(spaces(raw, 1), |steps, key, begin, text| {
+        let end = match text {
+            Some(end) => end,
+            None if LISTS && raw.get(begin) == Some(&b'[') => steps.list(begin, depth, &mut found)?,
+            None => steps.value(begin, depth)?,
         };
-        // After a value, and after each bracket that closes then.
+        found(Found::Member, steps.quotes.plain(key)?, begin..end);
+        Some(end)
+    })?;
+    (spaces(raw, end) == raw.len() && steps.quotes.valid()).then(|| steps.quotes.escapes_seen())
+}
+
+/// A walk through a text. A step begins at a place, and says where what must lie there ends: none when it does not, or when only
+/// the parser can tell. `depth`: brackets that may still open within each other.
+struct Steps<'r, 'p> {
+    raw: &'r [u8],
+    quotes: Quotes<'r, 'p>,
+}
+
+impl Steps<'_, '_> {
+    /// An object, from its first key on. `visit` is given a key without its quotes, where the value begins and, of a text, where it
+    /// ends; it says where the value ends.
+    #[inline(always)]
+    fn members(
+        &mut self,
+        mut at: usize,
+        mut visit: impl FnMut(&mut Self, Range<usize>, usize, Option<usize>) -> Option<usize>,
+    ) -> Option<usize> {
+        let raw = self.raw;
         loop {
-            let end = at;
-            at = spaces(raw, at);
-            match (*raw.get(at)?, around & 1) {
-                (b',', object) => {
-                    if depth == 1 {
-                        found(Found::Member, name.clone(), value..end);
-                    } else if in_element(depth, around) {
-                        found(Found::Inner, inner_name.clone(), inner_value..end);
-                    }
-                    is_key = object == 1;
-                    at = spaces(raw, at + 1);
-                    break;
-                }
-                (b'}', 1) | (b']', 0) => {
-                    if depth == 1 {
-                        found(Found::Member, name.clone(), value..end);
-                        return (spaces(raw, at + 1) == raw.len() && strings.valid()).then_some(());
-                    }
-                    if in_element(depth, around) {
-                        if inner_value > 0 {
-                            found(Found::Inner, inner_name.clone(), inner_value..end);
-                        }
-                        found(Found::Element, 0..0, element..at + 1);
-                    }
-                    around >>= 1;
-                    depth -= 1;
-                    at += 1;
-                }
-                _ => return None,
+            let [open, close, _, text] = self.quotes.ahead()?;
+            if open as usize != at {
+                return None;
             }
+            let (close, behind) = (close as usize, text as usize + 1);
+            let key = at + 1..close;
+            // Nearly every value is a text right behind its key, and the next key is right behind it.
+            let end = if raw.get(close + 1..close + 3) == Some(b":\"") {
+                self.quotes.pass(4);
+                let end = visit(self, key, close + 2, Some(behind))?;
+                if raw.get(behind..behind + 2) == Some(b",\"") {
+                    at = behind + 1;
+                    continue;
+                }
+                end
+            } else {
+                self.quotes.pass(2);
+                let begin = colon(raw, close + 1)?;
+                visit(self, key, begin, None)?
+            };
+            let mark = spaces(raw, end);
+            at = match raw.get(mark)? {
+                b',' => spaces(raw, mark + 1),
+                b'}' => return Some(mark + 1),
+                _ => return None,
+            };
         }
+    }
+
+    /// A list, from its first element on.
+    #[inline(always)]
+    fn elements(&mut self, mut at: usize, mut visit: impl FnMut(&mut Self, usize) -> Option<usize>) -> Option<usize> {
+        let raw = self.raw;
+        loop {
+            let end = visit(self, at)?;
+            let mark = spaces(raw, end);
+            at = match raw.get(mark)? {
+                b',' => spaces(raw, mark + 1),
+                b']' => return Some(mark + 1),
+                _ => return None,
+            };
+        }
+    }
+
+    /// Any value.
+    #[inline(always)]
+    fn value(&mut self, at: usize, depth: usize) -> Option<usize> {
+        match *self.raw.get(at)? {
+            b'"' => {
+                let [open, close, ..] = self.quotes.ahead()?;
+                self.quotes.pass(2);
+                (open as usize == at).then_some(close as usize + 1)
+            }
+            bracket @ (b'{' | b'[') => self.nested(at, bracket, depth.checked_sub(1)?),
+            _ => scalar(self.raw, at),
+        }
+    }
+
+    /// What lies between brackets.
+    fn nested(&mut self, at: usize, bracket: u8, depth: usize) -> Option<usize> {
+        let first = spaces(self.raw, at + 1);
+        match (bracket, self.raw.get(first)?) {
+            (b'{', b'}') | (b'[', b']') => Some(first + 1),
+            (b'{', _) => self.members(first, |steps, _, begin, text| match text {
+                None => steps.value(begin, depth),
+                end => end,
+            }),
+            _ => self.elements(first, |steps, begin| steps.value(begin, depth)),
+        }
+    }
+
+    /// A list at the top, whose objects are told.
+    fn list(
+        &mut self,
+        at: usize,
+        depth: usize,
+        found: &mut impl FnMut(Found, Range<usize>, Range<usize>),
+    ) -> Option<usize> {
+        let first = spaces(self.raw, at + 1);
+        let (Some(b'{'), Some(within)) = (self.raw.get(first), depth.checked_sub(2)) else {
+            return self.value(at, depth);
+        };
+        self.elements(first, |steps, at| {
+            if steps.raw.get(at) != Some(&b'{') {
+                return steps.value(at, within + 1);
+            }
+            let first = spaces(steps.raw, at + 1);
+            let end = match steps.raw.get(first)? {
+                b'}' => first + 1,
+                _ => steps.members(first, |steps, key, begin, text| {
+                    let end = match text {
+                        None => steps.value(begin, within)?,
+                        Some(end) => end,
+                    };
+                    found(Found::Inner, steps.quotes.plain(key)?, begin..end);
+                    Some(end)
+                })?,
+            };
+            found(Found::Element, 0..0, at..end);
+            Some(end)
+        })
     }
 }
 
@@ -256,114 +319,4 @@ fn scalar(raw: &[u8], at: usize) -> Option<usize> {
         end += 1 + part;
     }
     Some(at + end)
-}
-
-/// The strings of a text, from the first to the last.
-struct Strings<'r> {
-    raw: &'r [u8],
-    /// Where the next block begins.
-    next: usize,
-    /// The quotes of this block that are not escaped and not yet passed.
-    quotes: u64,
-    /// Whether a control character is in this block, or was in one since a string began.
-    control: bool,
-    /// The end of the last block with a backslash.
-    slashed: usize,
-    /// 1 when the first byte of the next block is escaped.
-    escaping: u64,
-    /// Whether every escape is one that every reader understands alike.
-    escapes_good: bool,
-    /// All bytes joined: whether any is not ASCII.
-    joined: u8x16,
-}
-
-impl<'r> Strings<'r> {
-    fn new(raw: &'r [u8]) -> Strings<'r> {
-        let joined = u8x16::default();
-        Strings { raw, next: 0, quotes: 0, control: false, slashed: 0, escaping: 0, escapes_good: true, joined }
-    }
-
-    /// The end of the string that begins at `at`; None when none does.
-    #[inline(always)]
-    fn end(&mut self, at: usize) -> Option<usize> {
-        if self.quote()? != at {
-            return None;
-        }
-        let control = self.control;
-        let close = self.quote()?;
-        if (control || self.control) && self.raw.get(at..close)?.iter().any(|byte| *byte < 0x20) {
-            return None;
-        }
-        Some(close + 1)
-    }
-
-    /// `range`, when no escape is in it.
-    #[inline]
-    fn plain(&self, range: Range<usize>) -> Option<Range<usize>> {
-        let escaped = self.slashed > range.start && self.raw.get(range.clone())?.contains(&b'\\');
-        (!escaped).then_some(range)
-    }
-
-    /// The next quote.
-    #[inline(always)]
-    fn quote(&mut self) -> Option<usize> {
-        if self.quotes == 0 {
-            self.control = false;
-            while self.quotes == 0 {
-                if self.next >= self.raw.len() {
-                    return None;
-                }
-                self.block();
-            }
-        }
-        let at = self.next - BLOCK + self.quotes.trailing_zeros() as usize;
-        self.quotes &= self.quotes - 1;
-        Some(at)
-    }
-
-    #[inline(always)]
-    fn block(&mut self) {
-        let mut padded = [0; BLOCK];
-        let block = block::load(self.raw, self.next, &mut padded);
-        let marks = block::marks(block);
-        self.quotes = marks.quotes;
-        self.control |= marks.control;
-        self.joined |= marks.joined;
-        self.next += BLOCK;
-        // An escape may reach over from the block before.
-        if marks.slashes || self.escaping != 0 {
-            self.escapes(block);
-        }
-    }
-
-    /// Takes the escaped quotes out of `block`, the last one. That every other escape is good is checked on the way.
-    #[inline(never)]
-    fn escapes(&mut self, block: &[u8; BLOCK]) {
-        let slashes = block::slashes(block);
-        let after = block::escaped(slashes, &mut self.escaping);
-        let mut others = after & !self.quotes & !slashes;
-        self.quotes &= !after;
-        self.slashed = self.next;
-        while others != 0 {
-            let at = self.next - BLOCK + others.trailing_zeros() as usize;
-            others &= others - 1;
-            self.escapes_good &= match self.raw.get(at) {
-                Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
-                Some(b'u') => self.raw.get(at + 1..at + 5).is_some_and(plain_unit),
-                _ => false,
-            };
-        }
-    }
-
-    /// Whether what lies within strings is valid, once all are passed.
-    fn valid(&self) -> bool {
-        let ascii = self.joined.to_bitmask() == 0;
-        self.escapes_good && (ascii || std::str::from_utf8(self.raw).is_ok())
-    }
-}
-
-/// Whether four digits of an escape name a character and not half of one.
-fn plain_unit(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_hexdigit)
-        && !matches!(digits, [b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', ..])
 }

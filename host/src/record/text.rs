@@ -6,9 +6,10 @@ use std::ops::Range;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch};
 
-use super::block::{self, BLOCK};
+use super::block::{self, BLOCK, Bytes};
 
 /// Padding is taken or left, as writers do.
 const CONFIG: GeneralPurposeConfig =
@@ -73,17 +74,22 @@ const RUN: usize = 32;
 /// The text of a JSON string without its quotes. None when it is none, or has one half of a surrogate pair: the parser tells
 /// them apart.
 pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
+    dispatch!(Level::new(), simd => unescape_by(simd, inner))
+}
+
+#[inline(always)]
+fn unescape_by<S: Simd>(simd: S, inner: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut out = Vec::new();
     let (mut from, mut to) = (0, 0);
-    let (mut escaping, mut joined) = (0, u8x16::default());
+    let (mut escaping, mut joined) = (0, Bytes::splat(simd, 0));
     let mut padded = [0; BLOCK];
     for start in (0..inner.len()).step_by(BLOCK) {
         let block = block::load(inner, start, &mut padded);
-        let marks = block::marks(block);
-        joined |= marks.joined;
-        let slashes = if marks.slashes { block::slashes(block) } else { 0 };
+        let marks = block::marks(simd, block);
+        joined |= marks.bytes;
+        let slashes = marks.slashes.to_bitmask();
         let escaped = block::escaped(slashes, &mut escaping);
-        if marks.control || marks.quotes & !escaped != 0 {
+        if marks.controls.any_true() || marks.quotes & !escaped != 0 {
             return None;
         }
         let mut begins = slashes & !escaped;
@@ -117,7 +123,7 @@ pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
             (from, to) = (at + 2, to + 1);
         }
     }
-    if joined.to_bitmask() != 0 {
+    if !block::are_ascii(simd, joined) {
         std::str::from_utf8(inner).ok()?;
     }
     if out.is_empty() {

@@ -5,13 +5,15 @@ use sonic_rs::Value;
 use super::envelope::{self, Shape};
 use super::guess::{Guess, RECORD_START};
 use super::gzip::{self, MAGIC};
+use super::legible::Legible;
 use super::limits::{DEPTH_PARSED_MAX, ReadLimits};
 use super::piece::{PieceKind, is_punctuation};
 use super::place::Place;
+use super::quotes::Places;
 use super::reason::{DeadReason, Fault, SkipKind};
 use super::scan::{Scan, Verdict, trimmed};
 use super::sheaf::Sheaf;
-use super::skim::Members;
+use super::skim::{Members, Skimmed};
 use super::split::{Input, Split, Step};
 use super::stream::{Splitter, StreamPiece};
 use super::text::{decode_base64, unquote};
@@ -25,6 +27,7 @@ const LONE_BYTES_MAX: usize = 32 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     members: Members,
+    places: Places,
     /// One for each envelope that is around another.
     sheaves: Vec<Sheaf>,
     /// One for each gzip layer that is around another.
@@ -303,7 +306,7 @@ impl<'w> Walk<'w> {
             return false;
         }
         let mut sheaf = self.scratch.sheaves.pop().unwrap_or_default();
-        let skimmed = sheaf.skim(raw);
+        let skimmed = sheaf.skim(raw, &mut self.scratch.places);
         if skimmed {
             match sheaf.shape(raw) {
                 Shape::Lists(lists) => lists.into_iter().for_each(|list| self.list(&sheaf, list, raw, place)),
@@ -436,23 +439,25 @@ impl<'w> Walk<'w> {
             return false;
         }
         let mut members = std::mem::take(&mut self.scratch.members);
-        let is_record = match members.skim(raw, self.limits.depth_max()) {
-            Some(skimmed) if json::is_skimmed_record(&skimmed) => {
-                if let Some(position) = self.admit(place.byte) {
-                    (self.visit)(match self.wanted {
-                        Some(wanted) if !wanted(&skimmed) => Entry::Passed,
-                        _ => Entry::Record(Record { raw, position, content: Content::skimmed(skimmed) }),
-                    });
-                }
-                true
-            }
-            _ => false,
-        };
+        let skimmed = members.skim(raw, self.limits.depth_max(), &mut self.scratch.places);
+        let visited = skimmed.filter(json::is_skimmed_record).and_then(|record| self.skimmed(record, place));
         self.scratch.members = members;
-        is_record
+        visited.is_some()
+    }
+
+    fn skimmed(&mut self, skimmed: Skimmed<'_>, place: Place) -> Option<()> {
+        let passes = self.wanted.is_some_and(|wanted| !wanted(&skimmed));
+        // What was skimmed is text. Were it none, the parser would say so.
+        let record = if passes { None } else { Some(Legible::new(skimmed)?) };
+        if let Some(position) = self.admit(place.byte) {
+            let record = record.map(|record| Record::skimmed(record, skimmed.opened, position));
+            (self.visit)(record.map_or(Entry::Passed, Entry::Record));
+        }
+        Some(())
     }
 
     fn record(&mut self, raw: &[u8], value: Value, place: Place) {
+        let Ok(raw) = std::str::from_utf8(raw) else { return self.not_text(raw, place) };
         if let Some(position) = self.admit(place.byte) {
             (self.visit)(Entry::Record(Record { raw, position, content: Content::Parsed(value) }));
         }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::contract::{Condition, Rule};
 use super::path::{Path, literal};
 use crate::record::{Look, Record, Skimmed, Subtle};
@@ -30,7 +32,8 @@ pub(super) struct Index {
 #[derive(Debug)]
 struct Keyed {
     field: Path,
-    rules: HashMap<Box<str>, Vec<Entry>>,
+    /// Only rules' own values are put in, so nobody can make them collide, and the hash need not be a costly one.
+    rules: HashMap<Box<str>, Vec<Entry>, RandomState>,
 }
 
 /// A rule under one of its key values, with the conditions that are left to check.
@@ -54,7 +57,7 @@ impl Index {
         let keyed = match self.keyed.iter().position(|keyed| keyed.field == field) {
             Some(at) => &mut self.keyed[at],
             None => {
-                self.keyed.push(Keyed { field, rules: HashMap::new() });
+                self.keyed.push(Keyed { field, rules: HashMap::default() });
                 let last = self.keyed.len() - 1;
                 &mut self.keyed[last]
             }

@@ -5,6 +5,7 @@ mod cuts;
 mod limits;
 mod malformed;
 mod properties;
+mod quotes;
 mod samples;
 mod shapes;
 mod sheaves;
@@ -51,7 +52,8 @@ pub(super) fn outcomes(payload: &[u8], limits: &ReadLimits) -> Vec<String> {
 fn outcome(entry: &Entry<'_>) -> String {
     match entry {
         Entry::Record(record) => {
-            let again: sonic_rs::Value = super::json::parse(record.raw, 256).expect("raw is the record's JSON");
+            let again: sonic_rs::Value =
+                super::json::parse(record.raw.as_bytes(), 256).expect("raw is the record's JSON");
             assert_eq!(again, *record.tree(), "value is raw, parsed");
             let name = |key| record.tree().get(key).and_then(|v: &sonic_rs::Value| v.as_str());
             name("eventID").or(name("eventName")).unwrap_or("record").to_owned()

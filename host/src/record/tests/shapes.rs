@@ -210,7 +210,7 @@ fn raw_and_positions_point_into_the_message() {
     let mut seen = Vec::new();
     unpack(Some(message.as_bytes()), &ReadLimits::default(), &mut |entry| {
         let (raw, position) = match entry {
-            Entry::Record(record) => (record.raw, record.position),
+            Entry::Record(record) => (record.raw.as_bytes(), record.position),
             Entry::Dead(dead) => (dead.raw, dead.position),
             Entry::Passed | Entry::Skipped(_) => return,
         };

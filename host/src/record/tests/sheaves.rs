@@ -15,7 +15,7 @@ use super::{base64, gzip};
 /// An entry in words: of a record what is the same however it was read.
 fn words(entry: &Entry<'_>) -> String {
     match entry {
-        Entry::Record(record) => format!("{:?} {}", record.position, String::from_utf8_lossy(record.raw)),
+        Entry::Record(record) => format!("{:?} {}", record.position, record.raw),
         other => format!("{other:?}"),
     }
 }

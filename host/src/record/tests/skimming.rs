@@ -4,8 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sonic_rs::{JsonType, JsonValueTrait, Value};
 
+use super::super::quotes::Places;
 use super::super::skim::Members;
-use super::super::{Content, Entry, Look, Position, ReadLimits, Reader, Record, Wanted, json, legible, unpack};
+use super::super::{Entry, Legible, Look, Position, ReadLimits, Reader, Record, Wanted, json, legible, unpack};
 use super::gzip;
 use crate::finding::FindingLimits;
 use crate::finding::testing::render_with;
@@ -178,11 +179,11 @@ fn parsed(bytes: &[u8]) -> Vec<String> {
 /// A skimmed look at a path says what the tree says, or that it does not know.
 fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseError> {
     let mut members = Members::default();
-    let Some(skimmed) = members.skim(raw, 64) else { return Ok(()) };
+    let Some(skimmed) = members.skim(raw, 64, &mut Places::default()) else { return Ok(()) };
     let found = path.iter().try_fold(tree, |value, name| value.get(name));
     let text = found.and_then(JsonValueTrait::as_str);
     let kind = found.map(JsonValueTrait::get_type);
-    let record = Record { raw, position: Position::default(), content: Content::skimmed(skimmed) };
+    let record = Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opened, Position::default());
     // What was opened for the one is there for the other.
     let looks =
         [skimmed.look(path.iter().copied()), record.look(path.iter().copied()), record.look(path.iter().copied())];
@@ -231,7 +232,7 @@ proptest! {
 
 /// Whether skimming finds that `text` is an object.
 fn check(text: &[u8], expect: bool) {
-    let found = Members::default().skim(text, 8).is_some();
+    let found = Members::default().skim(text, 8, &mut Places::default()).is_some();
     assert_eq!(found, expect, "{}", String::from_utf8_lossy(text));
     if found {
         assert!(sonic_rs::from_slice::<Value>(text).is_ok(), "{}", String::from_utf8_lossy(text));
@@ -299,7 +300,7 @@ fn a_string_may_end_anywhere_in_a_block() {
             let text =
                 format!("{{\"{0}\":\"{0}{tail}\",\"b\":\"{tail}{0}\",\"c\":{{\"d\":[\"{0}\"]}}}}", "k".repeat(length));
             let mut members = Members::default();
-            let found = members.skim(text.as_bytes(), 8);
+            let found = members.skim(text.as_bytes(), 8, &mut Places::default());
             assert_eq!(found.map(|found| found.member("c").map(<[u8]>::len)), Some(Some(length + 10)), "{text}");
         }
         // A control character anywhere in a long string.
