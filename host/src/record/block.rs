@@ -1,4 +1,5 @@
-//! Text in blocks of 64 bytes, a bit for each byte, so that what lies within strings is not looked at byte by byte.
+//! Text in blocks of 64 bytes, a bit for each byte, so that what lies within strings is not looked at byte by byte. One register holds
+//! a block, or two or four do: as wide as the caller's processor has them.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{mask8x64, u8x64};
@@ -21,6 +22,9 @@ pub(super) fn load<'t>(text: &'t [u8], at: usize, padded: &'t mut [u8; BLOCK]) -
 /// A block in a register or a few.
 pub(super) type Bytes<S> = u8x64<S>;
 
+/// Those of its bytes that are something.
+pub(super) type Lanes<S> = mask8x64<S>;
+
 /// What is special in a block.
 pub(super) struct Marks<S: Simd> {
     /// The quotes.
@@ -32,9 +36,6 @@ pub(super) struct Marks<S: Simd> {
     /// The bytes: whether any is not ASCII is asked of many blocks at once.
     pub(super) bytes: Bytes<S>,
 }
-
-/// Those bytes in a block that are something.
-pub(super) type Lanes<S> = mask8x64<S>;
 
 /// Looks at a block once.
 #[inline(always)]
