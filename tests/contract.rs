@@ -127,12 +127,8 @@ fn a_finding_names_the_module_that_made_it() {
 /// A guest that answers a poisoned event with one label a field: its cell as `kind:text`. The n-th label's key is the
 /// n-th letter.
 fn echo(fields: &[&str]) -> Guest {
-    let count = fields.len() + 1;
     let code = format!(
         "(local.set $at (call $hit (local.get $event) (local.get $rule)))
-         (local.set $to (call $alloc (i32.const {})))
-         (i32.store offset=20 (local.get $at) (local.get $to))
-         (i32.store offset=24 (local.get $at) (i32.const {count}))
          (loop $next
            (local.set $len (i32.and (i32.load offset=4 (local.get $row)) (i32.const 0xfffffff)))
            (local.set $value (call $alloc (i32.add (local.get $len) (i32.const 3))))
@@ -142,15 +138,12 @@ fn echo(fields: &[&str]) -> Guest {
            (i32.store8 offset=2 (local.get $value) (i32.const 58))
            (memory.copy (i32.add (local.get $value) (i32.const 3))
              (i32.add (local.get $text) (i32.load (local.get $row))) (local.get $len))
-           (i32.store (local.get $to) (local.get $value))
-           (i32.store offset=4 (local.get $to) (i32.const 1))
-           (i32.store offset=8 (local.get $to) (i32.add (local.get $value) (i32.const 1)))
-           (i32.store offset=12 (local.get $to) (i32.add (local.get $len) (i32.const 2)))
-           (local.set $to (i32.add (local.get $to) (i32.const 16)))
+           (call $label (local.get $at) (local.get $value) (i32.const 1)
+             (i32.add (local.get $value) (i32.const 1)) (i32.add (local.get $len) (i32.const 2)))
            (local.set $row (i32.add (local.get $row) (i32.const 8)))
            (local.set $i (i32.add (local.get $i) (i32.const 1)))
-           (br_if $next (i32.lt_u (local.get $i) (i32.const {count}))))",
-        count * 16
+           (br_if $next (i32.lt_u (local.get $i) (i32.const {}))))",
+        fields.len() + 1
     );
     let mut guest = Guest::new("ECHO").with("evil", code);
     guest.fields.extend(fields.iter().map(|field| (*field).to_owned()));

@@ -176,45 +176,49 @@ fn an_answer_of_any_size_costs_the_host_no_memory() {
     let grow = "(drop (memory.grow (i32.const 128)))";
     let many = format!("{grow} (global.set $hits (i32.const 0x40000)) (global.set $hits_len (i32.const 100000))");
     wrong("100,000 hits", &many, "");
-    // Each with 1 MB of title, all of them in the same place: 100 GB in all.
-    let alias = format!(
-        "{grow} (global.set $hits (i32.const 0x200000)) (global.set $hits_len (i32.const 100000))
-         (local.set $at (global.get $hits))
-         (loop $next
-           (i32.store8 offset=8 (local.get $at) (i32.const 1))
-           (i32.store offset=12 (local.get $at) (i32.const 0x100000))
-           (i32.store offset=16 (local.get $at) (i32.const 0x100000))
-           (local.set $at (i32.add (local.get $at) (i32.const 28)))
-           (br_if $next (i32.lt_u (local.get $at) (i32.const 0x4ab980))))"
+    wrong("2^28 labels", "(global.set $labels_len (i32.const 0x10000000))", "");
+    wrong("nearly 2^32 labels", "(global.set $labels_len (i32.const -64))", "");
+    wrong("2 GB of text", "(global.set $texts_len (i32.const 0x7fffffff))", "");
+    wrong("nearly 4 GB of text", "(global.set $texts_len (i32.const -64))", "");
+    // Sizes of what is not there.
+    let hit = "(local.set $at (call $hit (local.get $event) (local.get $rule)))";
+    let title = format!("{hit} (i32.store offset=8 (local.get $at) (i32.const -1))");
+    wrong("4 GB of title", &title, "texts of more than the 0 bytes that there are");
+    let labels = format!("{hit} (i32.store offset=12 (local.get $at) (i32.const -1))");
+    wrong("2^32 labels of a hit", &labels, "4294967295 labels, over the limit of 32");
+    let labels = format!("{hit} (i32.store offset=12 (local.get $at) (i32.const 1))");
+    wrong("a label that is not there", &labels, "hits with more labels than there are");
+    let value = format!(
+        "{hit} (call $label (local.get $at) (i32.const {{{{key}}}}) (i32.const 3) (i32.const 0) (i32.const 0))
+         (i32.store offset=4 (global.get $labels) (i32.const -1))"
     );
-    wrong("100 GB of titles", &alias, "");
-    // The same with labels: one hit, 100,000 labels.
-    let labels = format!(
-        "{grow} (local.set $at (call $hit (local.get $event) (local.get $rule)))
-         (i32.store offset=20 (local.get $at) (i32.const 0x200000))
-         (i32.store offset=24 (local.get $at) (i32.const 100000))
-         (local.set $at (i32.const 0x200000))
-         (loop $next
-           (i32.store offset=4 (local.get $at) (i32.const 0x100000))
-           (i32.store offset=12 (local.get $at) (i32.const 0x100000))
-           (local.set $at (i32.add (local.get $at) (i32.const 16)))
-           (br_if $next (i32.lt_u (local.get $at) (i32.const 0x386a00))))"
+    wrong("4 GB of value", &value, "texts of more than the 3 bytes that there are");
+    // And what belongs to nobody.
+    wrong(
+        "a label too many",
+        "(global.set $labels_len (i32.const 1))",
+        "1 labels and 0 bytes of text that belong to no hit",
     );
-    wrong("200 GB of labels", &labels, "");
+    wrong(
+        "a text too many",
+        "(global.set $texts_len (i32.const 1))",
+        "0 labels and 1 bytes of text that belong to no hit",
+    );
+}
+
+/// What gives a hit a title of this size, of `A`s.
+fn title(bytes: usize) -> String {
+    format!(
+        "(drop (memory.grow (i32.const 64))) (memory.fill (i32.const 0x20000) (i32.const 65) (i32.const {bytes}))
+         (global.set $texts (i32.const 0x200000))
+         (local.set $at (call $hit (local.get $event) (local.get $rule)))
+         (call $title (local.get $at) (i32.const 0x20000) (i32.const {bytes}))"
+    )
 }
 
 #[test]
 fn the_size_of_an_answer_has_a_limit_of_its_own() {
     let answer_bytes_max = 64 << 10;
-    let title = |bytes: usize| {
-        format!(
-            "(drop (memory.grow (i32.const 16)))
-             (local.set $at (call $hit (local.get $event) (local.get $rule)))
-             (i32.store8 offset=8 (local.get $at) (i32.const 1))
-             (i32.store offset=12 (local.get $at) (i32.const 0x20000))
-             (i32.store offset=16 (local.get $at) (i32.const {bytes}))"
-        )
-    };
     let limits = RuleLimits { answer_bytes_max, ..limits() };
     let over = Guest::new("H").with("evil", title(answer_bytes_max + 1));
     check_guest("over", &over, limits.clone(), "module_wrong_answer", "");
@@ -230,15 +234,17 @@ fn an_answer_that_breaks_the_canonical_abi_is_a_wrong_answer() {
     wrong("the answer at an odd address", "(global.set $answer (i32.add (global.get $answer) (i32.const 1)))");
     wrong("the hits out of bounds", "(global.set $hits (i32.const -64)) (global.set $hits_len (i32.const 1))");
     wrong("the hits at an odd address", "(global.set $hits (i32.const 1025)) (global.set $hits_len (i32.const 1))");
-    let hit = "(local.set $at (call $hit (local.get $event) (local.get $rule)))";
-    wrong("an option that is neither", &format!("{hit} (i32.store8 offset=8 (local.get $at) (i32.const 2))"));
-    let bad = "(i32.store8 (i32.const 0x10008) (i32.const 0xff))";
+    wrong("the labels out of bounds", "(global.set $labels (i32.const -64)) (global.set $labels_len (i32.const 1))");
     wrong(
-        "a label that is not UTF-8",
-        &format!("{hit} (call $label (local.get $at) (i32.const 0x10008) (i32.const 1)) {bad}"),
+        "the labels at an odd address",
+        "(global.set $labels (i32.const 1025)) (global.set $labels_len (i32.const 1))",
     );
-    wrong("a label out of bounds", &format!("{hit} (call $label (local.get $at) (i32.const -8) (i32.const 8))"));
-    wrong("a label's end out of bounds", &format!("{hit} (call $label (local.get $at) (i32.const 8) (i32.const -1))"));
+    wrong("the texts out of bounds", "(global.set $texts (i32.const -8)) (global.set $texts_len (i32.const 4))");
+    wrong("the texts' end out of bounds", "(global.set $texts_len (i32.const 0x7ffffff))");
+    let bad = "(i32.store8 (i32.const 0x10008) (i32.const 0xff))";
+    let hit = "(local.set $at (call $hit (local.get $event) (local.get $rule)))";
+    let title = "(call $title (local.get $at) (i32.const 0x10008) (i32.const 1))";
+    wrong("a text that is not UTF-8", &format!("{bad} {hit} {title}"));
     wrong(
         "a log text that is not UTF-8",
         &format!("{bad} (call $log (i32.const 0) (i32.const 0x10008) (i32.const 1))"),
@@ -247,25 +253,18 @@ fn an_answer_that_breaks_the_canonical_abi_is_a_wrong_answer() {
     wrong("a log level that there is not", "(call $log (i32.const 4) (i32.const 0) (i32.const 0))");
 }
 
-/// A hit with `count` labels whose key is `key`, the n-th with the n-th letter in place of the key's first.
+/// A hit with `count` labels of a key and a value of the same text, the n-th of which begins with the n-th letter.
 fn labels(count: u32, key_bytes: u32) -> String {
     format!(
         "(local.set $at (call $hit (local.get $event) (local.get $rule)))
-         (i32.store offset=20 (local.get $at) (call $alloc (i32.const {})))
-         (i32.store offset=24 (local.get $at) (i32.const {count}))
-         (local.set $to (i32.load offset=20 (local.get $at)))
+         (local.set $value (call $alloc (i32.const {key_bytes})))
+         (memory.fill (local.get $value) (i32.const 97) (i32.const {key_bytes}))
          (loop $next
-           (local.set $len (call $alloc (i32.const {key_bytes})))
-           (memory.fill (local.get $len) (i32.const 97) (i32.const {key_bytes}))
-           (i32.store8 (local.get $len) (i32.add (i32.const 65) (local.get $i)))
-           (i32.store (local.get $to) (local.get $len))
-           (i32.store offset=4 (local.get $to) (i32.const {key_bytes}))
-           (i32.store offset=8 (local.get $to) (local.get $len))
-           (i32.store offset=12 (local.get $to) (i32.const {key_bytes}))
-           (local.set $to (i32.add (local.get $to) (i32.const 16)))
+           (i32.store8 (local.get $value) (i32.add (i32.const 65) (local.get $i)))
+           (call $label (local.get $at) (local.get $value) (i32.const {key_bytes})
+             (local.get $value) (i32.const {key_bytes}))
            (local.set $i (i32.add (local.get $i) (i32.const 1)))
-           (br_if $next (i32.lt_u (local.get $i) (i32.const {count}))))",
-        count * 16
+           (br_if $next (i32.lt_u (local.get $i) (i32.const {count}))))"
     )
 }
 
@@ -274,15 +273,9 @@ fn labels_have_a_number_and_a_length() {
     let wrong = |what, evil: &str, detail| check(what, evil, "module_wrong_answer", detail);
     wrong("33 labels", &labels(33, 3), "33 labels, over the limit of 32");
     wrong("a long key", &labels(1, 65), "key of 65 bytes; 1 to 64 are allowed");
-    let hit = "(local.set $at (call $hit (local.get $event) (local.get $rule)))";
-    let empty = "(call $label (local.get $at) (i32.const 0) (i32.const 0))
-         (i32.store offset=4 (i32.load offset=20 (local.get $at)) (i32.const 0))";
-    wrong("an empty key", &format!("{hit} {empty}"), "key of 0 bytes");
-    let twice = format!(
-        "{} (i32.store8 (i32.load offset=16 (i32.load offset=20 (local.get $at))) (i32.const 65))",
-        labels(2, 3)
-    );
-    wrong("a key twice", &twice, "the label `Aaa` twice");
+    wrong("an empty key", &labels(1, 0), "key of 0 bytes");
+    let again = "(call $label (local.get $at) (local.get $value) (i32.const 3) (i32.const 0) (i32.const 0))";
+    wrong("a key twice", &format!("{} {again}", labels(1, 3)), "the label `Aaa` twice");
 
     let outcome = Pair::new(&Guest::new("H").with("evil", labels(32, 64)), limits()).run(&records(&["poison"]));
     assert_eq!((outcome.fired.len(), outcome.dead.len()), (1, 0), "as many and as long as may be");
@@ -290,14 +283,9 @@ fn labels_have_a_number_and_a_length() {
 
 #[test]
 fn a_long_value_is_cut_so_that_nobody_hides_behind_it() {
-    let fill =
-        "(drop (memory.grow (i32.const 32))) (memory.fill (i32.const 0x20000) (i32.const 65) (i32.const 0x100000))
-         (local.set $at (call $hit (local.get $event) (local.get $rule)))";
-    let label = format!("{fill} (call $label (local.get $at) (i32.const 0x20000) (i32.const 0x100000))");
-    let title = "(i32.store8 offset=8 (local.get $at) (i32.const 1))
-         (i32.store offset=12 (local.get $at) (i32.const 0x20000))
-         (i32.store offset=16 (local.get $at) (i32.const 0x100000))";
-    let mut pair = Pair::new(&Guest::new("H").with("evil", format!("{label} {title}")), limits());
+    let label =
+        "(call $label (local.get $at) (i32.const {{key}}) (i32.const 3) (i32.const 0x20000) (i32.const 0x100000))";
+    let mut pair = Pair::new(&Guest::new("H").with("evil", format!("{} {label}", title(0x10_0000))), limits());
     let outcome = pair.run(&records(&["quiet", "poison"]));
     assert!(outcome.dead.is_empty(), "{}", outcome.dead[0].detail);
     assert_eq!(outcome.fired, [("H-1".to_owned(), "e1".to_owned())]);

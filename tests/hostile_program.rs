@@ -64,16 +64,11 @@ fn a_log_message_cannot_pass_for_a_line_of_the_program() {
 #[test]
 fn answers_of_any_size_leave_the_programs_memory_small() {
     const PEAK_MAX: u64 = 200 << 20;
-    // 100,000 hits whose titles of 1 MB lie in the same place.
+    // 100,000 hits, 500,000 labels and a text of 4 MB, all of them in the same place.
     let alias = "(drop (memory.grow (i32.const 128)))
         (global.set $hits (i32.const 0x200000)) (global.set $hits_len (i32.const 100000))
-        (local.set $at (global.get $hits))
-        (loop $next
-          (i32.store8 offset=8 (local.get $at) (i32.const 1))
-          (i32.store offset=12 (local.get $at) (i32.const 0x100000))
-          (i32.store offset=16 (local.get $at) (i32.const 0x100000))
-          (local.set $at (i32.add (local.get $at) (i32.const 28)))
-          (br_if $next (i32.lt_u (local.get $at) (i32.const 0x4ab980))))";
+        (global.set $labels (i32.const 0x200000)) (global.set $labels_len (i32.const 500000))
+        (global.set $texts (i32.const 0x200000)) (global.set $texts_len (i32.const 4000000))";
     let folder = Folder::new("hostile");
     let module = folder.write("hostile.wasm", Guest::new("H").with("evil", alias).wasm());
     let dead = folder.path().join("dead.ndjson");
@@ -93,7 +88,7 @@ fn answers_of_any_size_leave_the_programs_memory_small() {
     let peak = peak_bytes(child.id());
     drop(input);
     assert!(child.wait().expect("its end").success());
-    harness::say(&format!("answers of 100 GB: at most {} MB of memory", peak >> 20));
+    harness::say(&format!("answers of 10 MB: at most {} MB of memory", peak >> 20));
     assert!(peak < PEAK_MAX, "{} MB", peak >> 20);
     let letters = std::fs::read_to_string(&dead).expect("dead letters");
     assert_eq!(letters.lines().count(), 2_100);

@@ -9,7 +9,7 @@ use crate::batch::{Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
 use crate::record::{self, Entry, Legible, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
-use crate::rules::{Evaluator, Mode, Outcome, RuleLimits, RuleSet};
+use crate::rules::{Evaluator, Hit, Hits, Mode, Module, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
 #[derive(Debug, Default)]
@@ -299,11 +299,7 @@ impl Detector {
         result?;
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for outcome in outcomes.drain(..) {
-            self.conclude(rules, outcome, now_ms);
-            if self.output.bytes > OUTPUT_BYTES_MAX {
-                deliver(&mut self.output)?;
-                self.output.clear();
-            }
+            self.conclude(rules, outcome, now_ms, deliver)?;
         }
         // Its room is kept for the next.
         self.outcomes = outcomes;
@@ -315,57 +311,75 @@ impl Detector {
         Ok(())
     }
 
-    fn conclude(&mut self, rules: &RuleSet, outcome: Outcome, now_ms: i64) {
-        let (Outcome::Hit { event, .. } | Outcome::Failed { event, .. }) = &outcome;
-        let Some(event) = self.events.get(*event as usize) else { return };
+    fn conclude<E>(
+        &mut self,
+        rules: &RuleSet,
+        outcome: Outcome,
+        now_ms: i64,
+        deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match outcome {
+            Outcome::Hits { module, mode, hits } => {
+                for hit in hits.iter() {
+                    self.find(rules, &module, mode, &hits, hit, now_ms);
+                    if self.output.bytes > OUTPUT_BYTES_MAX {
+                        deliver(&mut self.output)?;
+                        self.output.clear();
+                    }
+                }
+            }
+            Outcome::Failed { module, mode: Mode::Shadow, .. } => {
+                bump(&mut self.counts.shadow_failed, &module.name, 1);
+            }
+            Outcome::Failed { module, event, rules, reason, detail, .. } => {
+                bump(&mut self.counts.failed, &module.name, 1);
+                let Some(event) = self.events.get(event as usize) else { return Ok(()) };
+                let ids: Vec<&str> =
+                    rules.iter().filter_map(|rule| module.rule(*rule)).map(|rule| rule.id.as_str()).collect();
+                let failed =
+                    FailedModule { module: module.name.clone(), digest: module.digest.clone(), rules: ids.join(",") };
+                let raw = self.raws.get(event.raw.clone()).unwrap_or_default().as_bytes().to_vec();
+                let (origin, position) = (event.origin.clone(), event.position);
+                self.push_dead(reason, detail, &origin, position, Some(failed), &raw);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the finding of a hit.
+    fn find(&mut self, rules: &RuleSet, module: &Module, mode: Mode, hits: &Hits, hit: &Hit, now_ms: i64) {
+        let Some(event) = self.events.get(hit.event as usize) else { return };
+        let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
         let skimmed = event.skimmed.clone().and_then(|(members, escapes)| {
             let members = self.members.get(members)?;
             Some(Legible::again(raw, members, escapes))
         });
-        let raw = raw.as_bytes();
-        match outcome {
-            Outcome::Hit { module, mode, hit, .. } => {
-                let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
-                let finding = render(
-                    &Detection {
-                        rule,
-                        constants,
-                        generation: rules.generation,
-                        mode,
-                        title: hit.title.as_deref(),
-                        labels: &hit.labels,
-                        raw,
-                        skimmed,
-                        tree: event.tree.as_ref(),
-                        origin: &event.origin,
-                        position: event.position,
-                        now_ms,
-                    },
-                    &self.limits.findings,
-                    &mut self.output.payloads,
-                );
-                let (counter, findings) = match mode {
-                    Mode::Live => (&mut self.counts.findings, &mut self.output.findings),
-                    Mode::Shadow => (&mut self.counts.shadow_findings, &mut self.output.shadow),
-                };
-                bump(counter, &rule.id, 1);
-                self.output.bytes += finding.payload.len();
-                findings.push(Found { finding, origin: event.origin.clone(), position: event.position });
-            }
-            Outcome::Failed { module, mode: Mode::Shadow, .. } => {
-                bump(&mut self.counts.shadow_failed, &module.name, 1);
-            }
-            Outcome::Failed { module, rules, reason, detail, .. } => {
-                bump(&mut self.counts.failed, &module.name, 1);
-                let ids: Vec<&str> =
-                    rules.iter().filter_map(|rule| module.rule(*rule)).map(|rule| rule.id.as_str()).collect();
-                let failed =
-                    FailedModule { module: module.name.clone(), digest: module.digest.clone(), rules: ids.join(",") };
-                let (origin, position, raw) = (event.origin.clone(), event.position, raw.to_vec());
-                self.push_dead(reason, detail, &origin, position, Some(failed), &raw);
-            }
-        }
+        let finding = render(
+            &Detection {
+                rule,
+                constants,
+                generation: rules.generation,
+                mode,
+                title: hits.title(hit),
+                labels: hits.labels(hit),
+                raw: raw.as_bytes(),
+                skimmed,
+                tree: event.tree.as_ref(),
+                origin: &event.origin,
+                position: event.position,
+                now_ms,
+            },
+            &self.limits.findings,
+            &mut self.output.payloads,
+        );
+        let (counter, findings) = match mode {
+            Mode::Live => (&mut self.counts.findings, &mut self.output.findings),
+            Mode::Shadow => (&mut self.counts.shadow_findings, &mut self.output.shadow),
+        };
+        bump(counter, &rule.id, 1);
+        self.output.bytes += finding.payload.len();
+        findings.push(Found { finding, origin: event.origin.clone(), position: event.position });
     }
 
     fn push_dead(

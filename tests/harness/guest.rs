@@ -107,7 +107,7 @@ impl Guest {
 
     fn text(&self) -> String {
         let mut image = Image::default();
-        let (key, answer) = (image.put(b"key"), image.words(&[0, 0]));
+        let (key, answer) = (image.put(b"key"), image.words(&[0; 6]));
         let description = self.describe(&mut image);
         let heap = image.end().next_multiple_of(0x1_0000);
         let mut data = String::new();

@@ -63,7 +63,7 @@ impl contract::Guest for Exports {
         MODULE.get_or_init(|| Module::new("bench_module", "1.0.0", range.map(table_rule).collect())).describe("{}")
     }
 
-    fn evaluate(events: contract::Batch) -> Vec<contract::Hit> {
+    fn evaluate(events: contract::Batch) -> contract::Answer {
         MODULE.get().map(|module| module.evaluate(events)).unwrap_or_default()
     }
 }

@@ -29,21 +29,22 @@ impl contract::Guest for Exports {
         })
     }
 
-    fn evaluate(events: contract::Batch) -> Vec<contract::Hit> {
+    fn evaluate(events: contract::Batch) -> contract::Answer {
         TABLE.get().map(|table| evaluate(table, &events)).unwrap_or_default()
     }
 }
 
-fn evaluate(table: &Table, events: &contract::Batch) -> Vec<contract::Hit> {
+fn evaluate(table: &Table, events: &contract::Batch) -> contract::Answer {
     let width = table.fields.len();
     let fires = |event: u32, rule: u32| {
         let start = event as usize * width;
         let cells = events.cells.get(start..start + width)?;
         let condition = &table.rules.get(rule as usize)?.condition;
-        let hit = contract::Hit { event, rule, title: None, labels: Vec::new() };
+        let hit = contract::Hit { event, rule, title: 0, labels: 0 };
         Row { cells, text: &events.text }.holds(condition).then_some(hit)
     };
-    events.pairs.iter().filter_map(|pair| fires(*pair as u32, (pair >> 32) as u32)).collect()
+    let hits = events.pairs.iter().filter_map(|pair| fires(*pair as u32, (pair >> 32) as u32)).collect();
+    contract::Answer { hits, ..contract::Answer::default() }
 }
 
 fn prepare(condition: &mut Condition) {

@@ -132,10 +132,10 @@ fn finding_info(json: &mut Json, detection: &Detection<'_>, fields: &Fields<'_>,
     });
     json.list(key!("tags"), |json| {
         json.written(&detection.constants.compliance);
-        for label in detection.labels {
+        for (name, value) in detection.labels.iter() {
             json.item(|json| {
-                json.text(key!("name"), &*label.key);
-                json.text(key!("value"), &*label.value);
+                json.text(key!("name"), name);
+                json.text(key!("value"), value);
             });
         }
     });

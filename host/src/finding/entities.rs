@@ -13,7 +13,7 @@ use super::json::{Json, Key, key};
 use super::node::Node;
 use super::time::milliseconds;
 use super::{FindingLimits, cut};
-use crate::rules::contract::Label;
+use crate::rules::Labels;
 
 /// What CloudTrail writes for the name that somebody typed at a sign-in that failed, as it may be a password.
 const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
@@ -58,7 +58,7 @@ enum Address<'a> {
 }
 
 impl<'a> Entities<'a> {
-    pub(super) fn of(labels: &[Label], fields: &'a Fields<'a>) -> Self {
+    pub(super) fn of(labels: Labels<'_>, fields: &'a Fields<'a>) -> Self {
         let identity = &fields.identity;
         Self {
             account: fields.account(),
@@ -139,9 +139,9 @@ impl<'a> Entities<'a> {
 }
 
 /// What the hit says of multi-factor authentication. Three-valued: a label `unknown`, or none, is no "no".
-fn has_mfa(labels: &[Label]) -> Option<bool> {
-    let label = labels.iter().find(|label| label.key == "mfa")?;
-    match label.value.as_str() {
+fn has_mfa(labels: Labels<'_>) -> Option<bool> {
+    let (_, value) = labels.iter().find(|(key, _)| *key == "mfa")?;
+    match value {
         "yes" => Some(true),
         "no" => Some(false),
         _ => None,
@@ -258,8 +258,8 @@ pub(super) fn account(json: &mut Json, key: Key, uid: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::super::original::Record;
-    use super::super::testing;
     use super::*;
+    use crate::rules::told;
 
     /// What `write` makes, in an object, cut at `text_bytes_max`.
     fn written(text_bytes_max: usize, write: impl FnOnce(&mut Json)) -> String {
@@ -295,7 +295,7 @@ mod tests {
         let json = format!(r#"{{"userIdentity":{identity}}}"#);
         let record = Record::read(json.as_bytes());
         let fields = Fields::of(&record);
-        let entities = Entities::of(&[], &fields);
+        let entities = Entities::of(Labels::default(), &fields);
         let actor = written(1024, |json| entities.actor(json));
         assert_eq!(actor, expect, "{identity}");
     }
@@ -336,12 +336,12 @@ mod tests {
 
     #[test]
     fn mfa_has_three_values() {
-        let label = |key: &str, value: &str| has_mfa(&[("x", "yes"), (key, value)].map(testing::label));
+        let label = |key: &str, value: &str| has_mfa(told(&[("x", "yes"), (key, value)]).labels());
         assert_eq!(label("mfa", "yes"), Some(true));
         assert_eq!(label("mfa", "no"), Some(false));
         assert_eq!(label("mfa", "unknown"), None);
         assert_eq!(label("MFA", "no"), None);
-        assert_eq!(has_mfa(&[]), None);
+        assert_eq!(has_mfa(Labels::default()), None);
     }
 
     fn check_resources(record: &str, expect: &str) {

@@ -46,8 +46,8 @@ use sonic_rs::Value;
 
 use crate::batch::Origin;
 use crate::record::{Legible, Position};
-use crate::rules::Mode;
-use crate::rules::contract::{Label, Rule, Severity};
+use crate::rules::contract::{Rule, Severity};
+use crate::rules::{Labels, Mode};
 
 pub use self::constant::Constants;
 use self::document::Names;
@@ -91,7 +91,7 @@ pub struct Detection<'a> {
     /// A title for this one finding, in place of the rule's.
     pub title: Option<&'a str>,
     /// Facts that the rule shows; `RuleLimits` bounds their number. `mfa` with `yes` or `no` also fills `actor.user.has_mfa`.
-    pub labels: &'a [Label],
+    pub labels: Labels<'a>,
     /// The record as it came: JSON, or anything else.
     pub raw: &'a [u8],
     /// The same as it was skimmed; else the finding reads it.
@@ -132,7 +132,7 @@ pub fn render(detection: &Detection<'_>, limits: &FindingLimits, payloads: &mut 
     let fields = Fields::of(&record);
     let id = id::finding_id(&detection.rule.id, &record, &fields);
     let data = Data::of(&record, limits.evidence_bytes_max);
-    let title = detection.title.filter(|title| !title.is_empty()).unwrap_or(&detection.rule.title);
+    let title = detection.title.unwrap_or(&detection.rule.title);
     let title = cut(title, limits.field_bytes_max);
     let names = Names { id: &id, title: &title };
     let payload = document::document(detection, &fields, names, &data, limits, payloads);
@@ -182,7 +182,6 @@ mod tests {
     fn a_hit_may_have_a_title_of_its_own() {
         check_title(None, "Somebody signed in");
         check_title(Some("Root signed in"), "Root signed in");
-        check_title(Some(""), "Somebody signed in");
         check_title(Some("A title of more than twenty"), "A title of more than…");
     }
 }

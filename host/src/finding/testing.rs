@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use crate::batch::Origin;
 use crate::record::Position;
 use crate::record::testing::each_reading;
-use crate::rules::Mode;
-use crate::rules::contract::{Attack, Label, Rule, Severity};
+use crate::rules::contract::{Attack, Rule, Severity};
+use crate::rules::{Labels, Mode, told};
 
 use super::{Constants, Detection, FindingLimits, render};
 
@@ -84,21 +84,15 @@ pub(crate) struct Rendered {
 
 /// Renders with the sample rule, and labels as given. However the record was read, the finding is the same.
 pub(crate) fn render_with(raw: &[u8], labels: &[(&str, &str)], limits: &FindingLimits) -> Rendered {
-    let labels: Vec<_> = labels.iter().copied().map(label).collect();
-    render_all(raw, &labels, None, limits)
+    render_all(raw, told(labels).labels(), None, limits)
 }
 
 /// Renders with the sample rule, and the title of a hit.
 pub(super) fn render_titled(raw: &[u8], title: Option<&str>, limits: &FindingLimits) -> Rendered {
-    render_all(raw, &[], title, limits)
+    render_all(raw, Labels::default(), title, limits)
 }
 
-/// A label of a key and a value.
-pub(super) fn label((key, value): (&str, &str)) -> Label {
-    Label { key: key.to_owned(), value: value.to_owned() }
-}
-
-fn render_all(raw: &[u8], labels: &[Label], title: Option<&str>, limits: &FindingLimits) -> Rendered {
+fn render_all(raw: &[u8], labels: Labels<'_>, title: Option<&str>, limits: &FindingLimits) -> Rendered {
     let origin = Origin { source: "cloudtrail".into(), partition: 3, offset: 42, appended_ms: Some(NOW_MS - 250) };
     let rule = rule();
     let detection = Detection {

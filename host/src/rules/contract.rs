@@ -10,7 +10,7 @@ mod generated {
 }
 
 pub use generated::exports::trailhound::rule::detection::{
-    Attack, Batch, Condition, Example, Hit, Label, Module, Rule, Severity,
+    Answer, Attack, Batch, Condition, Example, Hit, Label, Module, Rule, Severity,
 };
 pub use generated::trailhound::rule::host::{Host, Level};
 pub use generated::{RuleModule, RuleModulePre};

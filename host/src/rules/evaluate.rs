@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
-use super::contract::Hit;
 use super::engine::Engine;
+use super::hits::Hits;
 use super::limits::RuleLimits;
 use super::module::Module;
 use super::select::Candidate;
@@ -13,19 +13,17 @@ use super::set::{Mode, RuleSet};
 use super::slot::Slot;
 use crate::record::Record;
 
-/// What came of an event and a module.
+/// What came of events and a module.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A rule fired.
-    Hit {
+    /// Rules fired in one call.
+    Hits {
         /// The module.
         module: Arc<Module>,
         /// Whether its findings count.
         mode: Mode,
-        /// The caller's number of the event.
-        event: u32,
-        /// The hit; its `rule` is a rule of the module.
-        hit: Hit,
+        /// The hits. Their `event` is the caller's number, their `rule` a rule of the module.
+        hits: Hits,
     },
     /// The module failed on the event, which it has therefore not seen.
     Failed {

@@ -158,7 +158,7 @@ impl Instance {
     }
 
     /// Evaluates a batch. What comes back is hostile input still.
-    pub(super) fn evaluate(&mut self, batch: &contract::Batch) -> Result<Vec<contract::Hit>, Fault> {
+    pub(super) fn evaluate(&mut self, batch: &contract::Batch) -> Result<contract::Answer, Fault> {
         arm(&mut self.store, self.call_ms_max);
         let answer = self.bindings.trailhound_rule_detection().call_evaluate(&mut self.store, batch);
         self.store.data_mut().end_log();

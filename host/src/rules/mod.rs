@@ -2,7 +2,7 @@
 //!
 //! A module goes through [`Module::load`] (`header`, `module`, `prove`; refused with a [`Refusal`]) into a [`RuleSet`].
 //! A worker's [`Evaluator`] selects by the set's index (`select`), packs the fields (`project`), makes one `call` a
-//! module and batch into an `instance`, and checks the answer as hostile input.
+//! module and batch into an `instance`, and checks the answer as hostile input (`hits`).
 
 mod build;
 mod cache;
@@ -11,6 +11,7 @@ pub mod contract;
 mod engine;
 mod evaluate;
 mod header;
+mod hits;
 mod instance;
 mod limits;
 mod module;
@@ -29,6 +30,9 @@ pub use build::{BuildError, Built, build, build_unproved};
 pub use cache::{Cache, CacheConfig, CacheError};
 pub use engine::Engine;
 pub use evaluate::{Evaluator, Outcome};
+#[cfg(test)]
+pub(crate) use hits::tests::told;
+pub use hits::{Hit, Hits, Labels};
 pub use instance::Fault;
 pub use limits::{RuleLimits, cut};
 pub use module::{Module, digest as module_digest, read as read_module};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
-use super::contract::Hit;
 use super::evaluate::Outcome;
+use super::hits::Hits;
 use super::instance::{Fault, Instance};
 use super::limits::RuleLimits;
 use super::module::Module;
@@ -150,7 +150,7 @@ impl Slot {
         }
     }
 
-    fn run(&mut self, call: &Call, limits: &RuleLimits) -> Result<Vec<Hit>, Fault> {
+    fn run(&mut self, call: &Call, limits: &RuleLimits) -> Result<Hits, Fault> {
         let start = Instant::now();
         let instance = match self.instance.take() {
             Some(instance) => Ok(instance),
@@ -168,12 +168,11 @@ impl Slot {
         result
     }
 
-    fn report(&mut self, call: &Call, hits: Vec<Hit>, outcomes: &mut Vec<Outcome>) {
+    fn report(&mut self, call: &Call, mut hits: Hits, outcomes: &mut Vec<Outcome>) {
         self.quarantine.succeeded();
-        for hit in hits {
-            if let Some(event) = call.events().get(hit.event as usize) {
-                outcomes.push(Outcome::Hit { module: Arc::clone(&self.module), mode: self.mode, event: *event, hit });
-            }
+        if !hits.is_empty() {
+            hits.number(call.events());
+            outcomes.push(Outcome::Hits { module: Arc::clone(&self.module), mode: self.mode, hits });
         }
     }
 

@@ -9,3 +9,10 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     default_bindings_module: "trailhound_rule::contract",
 });
+
+/// No hits.
+impl Default for exports::trailhound::rule::detection::Answer {
+    fn default() -> Self {
+        Self { hits: Vec::new(), labels: Vec::new(), text: String::new() }
+    }
+}

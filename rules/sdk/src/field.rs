@@ -1,5 +1,7 @@
 //! One field of one event: what a cell of a batch unpacks to.
 
+use std::borrow::Cow;
+
 /// The value of a field. It borrows the batch's text, so reading one allocates nothing.
 ///
 /// The *text* of a field is what `select` compares too: a string itself, a number as it stands in the JSON, a bool as
@@ -86,6 +88,13 @@ impl<'a> Field<'a> {
             Some(text) if text.eq_ignore_ascii_case("no") => "no",
             _ => "unknown",
         }
+    }
+}
+
+/// The text of the field; empty where it has none.
+impl<'a> From<Field<'a>> for Cow<'a, str> {
+    fn from(field: Field<'a>) -> Cow<'a, str> {
+        Cow::Borrowed(field.text_or(""))
     }
 }
 

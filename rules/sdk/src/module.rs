@@ -53,14 +53,14 @@ impl Module {
     }
 
     /// The contract's `evaluate`. It never panics: what a malformed batch lacks is missing, and the host's log says so.
-    pub fn evaluate(&self, mut batch: contract::Batch) -> Vec<contract::Hit> {
+    pub fn evaluate(&self, mut batch: contract::Batch) -> contract::Answer {
         let width = self.contract.fields.len();
         let pairs = std::mem::take(&mut batch.pairs);
         if batch.cells.len() as u64 != u64::from(batch.events) * width as u64 {
             log::error("the batch has not one cell an event and field");
         }
         let batch = Arc::new(batch);
-        let mut hits = Vec::new();
+        let mut answer = contract::Answer::default();
         // Pairs stand by event, then by rule; those of one rule in a row are run together.
         for pairs in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
             let rule = pairs.first().and_then(|pair| self.runs.get((pair >> 32) as usize));
@@ -68,9 +68,9 @@ impl Module {
                 log::error("the batch has pairs of a rule that this module has not");
                 continue;
             };
-            run(Run { batch: Arc::clone(&batch), columns: Arc::clone(columns), width, pairs }, &mut hits);
+            run(Run { batch: Arc::clone(&batch), columns: Arc::clone(columns), width, pairs }, &mut answer);
         }
-        hits
+        answer
     }
 }
 
@@ -96,7 +96,7 @@ macro_rules! module {
                 fn describe(settings: ::std::string::String) -> Result<contract::Module, ::std::string::String> {
                     module().describe(&settings)
                 }
-                fn evaluate(events: contract::Batch) -> ::std::vec::Vec<contract::Hit> {
+                fn evaluate(events: contract::Batch) -> contract::Answer {
                     module().evaluate(events)
                 }
             }
@@ -110,6 +110,7 @@ macro_rules! module {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hit::tests::told;
     use crate::prelude::*;
     use crate::rule::Draft;
 
@@ -150,8 +151,8 @@ mod tests {
     const NOBODY: [Option<&str>; 3] = [None, None, None];
 
     fn check(batch: contract::Batch, expect: &[(u32, u32)]) {
-        let hits = two_rules().evaluate(batch);
-        assert_eq!(hits.iter().map(|hit| (hit.event, hit.rule)).collect::<Vec<_>>(), expect);
+        let answer = two_rules().evaluate(batch);
+        assert_eq!(answer.hits.iter().map(|hit| (hit.event, hit.rule)).collect::<Vec<_>>(), expect);
     }
 
     #[test]
@@ -213,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_hit_carries_its_title_and_labels() {
-        let hits = two_rules().evaluate(batch(&[ADA_DELETES], &[(0, 0), (0, 1)]));
-        assert_eq!((hits[0].labels[0].key.as_str(), hits[0].labels[0].value.as_str()), ("name", "ada"));
-        assert_eq!((&hits[0].title, hits[1].title.as_deref()), (&None, Some("root deleted")));
+        let answer = two_rules().evaluate(batch(&[ADA_DELETES], &[(0, 0), (0, 1)]));
+        let name = vec!["name=ada".to_owned()];
+        assert_eq!(told(&answer), [(0, 0, String::new(), name), (0, 1, "root deleted".to_owned(), Vec::new())]);
     }
 
     #[test]

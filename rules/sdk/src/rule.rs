@@ -110,7 +110,7 @@ impl Draft {
 
     /// The rule's function. It must answer from the event alone.
     pub fn when<F: Fields>(self, function: fn(&F) -> Option<Hit>) -> Rule {
-        Rule { contract: self.0, paths: F::PATHS, run: Box::new(move |run, hits| run.each(function, hits)) }
+        Rule { contract: self.0, paths: F::PATHS, run: Box::new(move |run, answer| run.each(function, answer)) }
     }
 }
 
@@ -127,7 +127,7 @@ pub struct Rule {
 }
 
 /// A rule's function with the type of its `fields!` forgotten.
-pub(crate) type RunRule = Box<dyn Fn(Run<'_>, &mut Vec<contract::Hit>) + Send + Sync>;
+pub(crate) type RunRule = Box<dyn Fn(Run<'_>, &mut contract::Answer) + Send + Sync>;
 
 /// The pairs of one rule in one batch.
 pub(crate) struct Run<'a> {
@@ -140,7 +140,7 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// Asks the function about each event. What a function does per event is all here: no allocation without a hit.
-    fn each<F: Fields>(self, function: fn(&F) -> Option<Hit>, hits: &mut Vec<contract::Hit>) {
+    fn each<F: Fields>(self, function: fn(&F) -> Option<Hit>, answer: &mut contract::Answer) {
         let mut event = F::over(Row::new(self.batch, self.columns));
         for &pair in self.pairs {
             let (number, rule) = (pair as u32, (pair >> 32) as u32);
@@ -149,7 +149,7 @@ impl Run<'_> {
                 continue;
             }
             if let Some(hit) = function(&event) {
-                hits.push(hit.of(number, rule));
+                hit.add_to(answer, number, rule);
             }
         }
     }

@@ -62,7 +62,7 @@ fn fired(module: &Module, records: &[Value]) -> Vec<(usize, usize)> {
     if batch.pairs.is_empty() {
         return Vec::new();
     }
-    module.evaluate(batch).iter().map(|hit| (hit.event as usize, hit.rule as usize)).collect()
+    module.evaluate(batch).hits.iter().map(|hit| (hit.event as usize, hit.rule as usize)).collect()
 }
 
 fn selects(select: &[Condition], record: &Value) -> bool {

@@ -36,34 +36,50 @@
     (import "host" "log" (func $log (param i32 i32 i32)))
     (import "base" "memory" (memory 1))
     (import "base" "alloc" (func $alloc (param i32) (result i32)))
-    ;; Where the hits of this call lie, and how many they are; `evil` may set both, and what `evaluate` returns.
+    ;; Where the hits of this call lie, and how many they are; the same of their labels and their texts. `evil` may set them
+    ;; all, and what `evaluate` returns.
     (global $hits (mut i32) (i32.const 0))
     (global $hits_len (mut i32) (i32.const 0))
+    (global $labels (mut i32) (i32.const 0))
+    (global $labels_len (mut i32) (i32.const 0))
+    (global $texts (mut i32) (i32.const 0))
+    (global $texts_len (mut i32) (i32.const 0))
     (global $answer (mut i32) (i32.const {{answer}}))
     ;; Calls of `evaluate` so far, and events and pairs of this one.
     (global $calls (mut i32) (i32.const 0))
     (global $events (mut i32) (i32.const 0))
 
-    ;; Adds a hit without labels and returns where it lies.
+    ;; Adds a hit without title and labels, and returns where it lies.
     (func $hit (param $event i32) (param $rule i32) (result i32)
       (local $at i32)
-      (local.set $at (i32.add (global.get $hits) (i32.mul (global.get $hits_len) (i32.const 28))))
+      (local.set $at (i32.add (global.get $hits) (i32.shl (global.get $hits_len) (i32.const 4))))
       (global.set $hits_len (i32.add (global.get $hits_len) (i32.const 1)))
-      (memory.fill (local.get $at) (i32.const 0) (i32.const 28))
+      (memory.fill (local.get $at) (i32.const 0) (i32.const 16))
       (i32.store (local.get $at) (local.get $event))
       (i32.store offset=4 (local.get $at) (local.get $rule))
       (local.get $at))
 
-    ;; Gives a hit that was just added one label, `key` with the text at $value.
-    (func $label (param $hit i32) (param $value i32) (param $value_len i32)
+    ;; Adds a text to those of the answer.
+    (func $put (param $text i32) (param $bytes i32)
+      (memory.copy (i32.add (global.get $texts) (global.get $texts_len)) (local.get $text) (local.get $bytes))
+      (global.set $texts_len (i32.add (global.get $texts_len) (local.get $bytes))))
+
+    ;; Gives the hit that was just added a title, before its labels.
+    (func $title (param $hit i32) (param $text i32) (param $bytes i32)
+      (i32.store offset=8 (local.get $hit) (local.get $bytes))
+      (call $put (local.get $text) (local.get $bytes)))
+
+    ;; Gives it one more label.
+    (func $label
+      (param $hit i32) (param $key i32) (param $key_bytes i32) (param $value i32) (param $value_bytes i32)
       (local $at i32)
-      (local.set $at (call $alloc (i32.const 16)))
-      (i32.store (local.get $at) (i32.const {{key}}))
-      (i32.store offset=4 (local.get $at) (i32.const 3))
-      (i32.store offset=8 (local.get $at) (local.get $value))
-      (i32.store offset=12 (local.get $at) (local.get $value_len))
-      (i32.store offset=20 (local.get $hit) (local.get $at))
-      (i32.store offset=24 (local.get $hit) (i32.const 1)))
+      (local.set $at (i32.add (global.get $labels) (i32.shl (global.get $labels_len) (i32.const 3))))
+      (global.set $labels_len (i32.add (global.get $labels_len) (i32.const 1)))
+      (i32.store (local.get $at) (local.get $key_bytes))
+      (i32.store offset=4 (local.get $at) (local.get $value_bytes))
+      (i32.store offset=12 (local.get $hit) (i32.add (i32.load offset=12 (local.get $hit)) (i32.const 1)))
+      (call $put (local.get $key) (local.get $key_bytes))
+      (call $put (local.get $value) (local.get $value_bytes)))
 
     (func $recurse (param i64) (result i64)
       (i64.add (i64.const 1) (call $recurse (i64.add (local.get 0) (i64.const 1)))))
@@ -87,8 +103,12 @@
       (local $pair i32) (local $event i32) (local $rule i32) (local $cell i32) (local $first i32)
       (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
       (global.set $events (local.get $event_count))
-      (global.set $hits (call $alloc (i32.mul (i32.add (local.get $pairs_len) (i32.const 8)) (i32.const 28))))
+      (global.set $hits (call $alloc (i32.shl (i32.add (local.get $pairs_len) (i32.const 8)) (i32.const 4))))
       (global.set $hits_len (i32.const 0))
+      (global.set $labels (call $alloc (i32.const 0x1000)))
+      (global.set $labels_len (i32.const 0))
+      (global.set $texts (call $alloc (i32.const 0x10000)))
+      (global.set $texts_len (i32.const 0))
       (block $done
         (loop $next
           (br_if $done (i32.ge_u (local.get $pair) (local.get $pairs_len)))
@@ -109,6 +129,10 @@
       {{finish}}
       (i32.store (i32.const {{answer}}) (global.get $hits))
       (i32.store offset=4 (i32.const {{answer}}) (global.get $hits_len))
+      (i32.store offset=8 (i32.const {{answer}}) (global.get $labels))
+      (i32.store offset=12 (i32.const {{answer}}) (global.get $labels_len))
+      (i32.store offset=16 (i32.const {{answer}}) (global.get $texts))
+      (i32.store offset=20 (i32.const {{answer}}) (global.get $texts_len))
       (global.get $answer))
     (func $start {{start}})
     (start $start))
@@ -131,12 +155,12 @@
     (field "rules" (list $rule))))
   (type $batch (record (field "events" u32) (field "cells" (list u64)) (field "pairs" (list u64))
     (field "text" string)))
-  (type $label (record (field "key" string) (field "value" string)))
-  (type $hit (record (field "event" u32) (field "rule" u32) (field "title" (option string))
-    (field "labels" (list $label))))
+  (type $label (record (field "key" u32) (field "value" u32)))
+  (type $hit (record (field "event" u32) (field "rule" u32) (field "title" u32) (field "labels" u32)))
+  (type $answer (record (field "hits" (list $hit)) (field "labels" (list $label)) (field "text" string)))
   (func $describe (param "settings" string) (result (result $module (error string)))
     (canon lift (core func $guest "describe") (memory $memory) (realloc $realloc) (post-return $reset)))
-  (func $evaluate (param "events" $batch) (result (list $hit))
+  (func $evaluate (param "events" $batch) (result $answer)
     (canon lift (core func $guest "evaluate") (memory $memory) (realloc $realloc) (post-return $reset)))
   (instance $detection
     (export "severity" (type $severity))
@@ -148,6 +172,7 @@
     (export "batch" (type $batch))
     (export "label" (type $label))
     (export "hit" (type $hit))
+    (export "answer" (type $answer))
     (export "describe" (func $describe))
     (export "evaluate" (func $evaluate)))
   {{exports}})
