@@ -289,7 +289,7 @@ fn the_tools_of_a_rule_author_tell_the_same() {
     let inspected: Value = serde_json::from_str(&inspected.stdout).expect("JSON");
     let module = root_login();
     assert_eq!(inspected["digest"], module.digest.as_str());
-    assert_eq!(inspected["contract"], "1.0.0");
+    assert_eq!(inspected["contract"], "2.0.0");
     assert_eq!(inspected["module"]["rules"][0]["id"], "RTM-001");
 
     let folder = harness::folder::Folder::new("rule");

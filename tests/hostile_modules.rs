@@ -165,8 +165,8 @@ fn imports_other_than_the_contracts_are_refused() {
         "wasi:clocks/monotonic-clock@0.2.0",
         "wasi:random/random@0.2.0",
         "wasi:cli/environment@0.2.0",
-        "trailhound:rule/hostile@1.0.0",
-        "trailhound:rules/host@1.0.0",
+        "trailhound:rule/hostile@2.0.0",
+        "trailhound:rules/host@2.0.0",
     ] {
         let import = format!(r#"(import "{name}" (instance (export "now" (func (result u64)))))"#);
         let refusal = check(name, &guest().with("imports", import), "imports", name);
@@ -175,35 +175,35 @@ fn imports_other_than_the_contracts_are_refused() {
     check("env", &guest().with("imports", r#"(import "env" (func))"#), "imports", "`env`");
     // The right name with something else behind it.
     let more = r#"(import "trailhound:rule/host" (func (param "command" string)))"#;
-    check("the host without a version", &guest().with("imports", more), "contract", "1.0.0");
+    check("the host without a version", &guest().with("imports", more), "contract", "2.0.0");
 }
 
 #[test]
 fn another_version_of_the_contract_is_named() {
-    for version in ["1.1.0", "2.0.0", "0.9.0", "1.0.0-rc.1"] {
+    for version in ["2.1.0", "3.0.0", "1.0.0", "2.0.0-rc.1"] {
         let export = format!(r#"(export "trailhound:rule/detection@{version}" (instance $detection))"#);
         let refusal = check(version, &guest().with("exports", export), "contract", version);
-        assert!(refusal.to_string().contains("1.0.0"), "both versions: {refusal}");
+        assert!(refusal.to_string().contains("2.0.0"), "both versions: {refusal}");
         assert!(matches!(refusal, Refusal::OtherVersion { theirs } if theirs == version));
         let refusal = check(version, &guest().with("host_version", version), "contract", version);
         assert!(matches!(refusal, Refusal::OtherVersion { theirs } if theirs == version));
     }
-    let refusal = check("no export", &guest().with("exports", ""), "contract", "trailhound:rule/detection@1.0.0");
+    let refusal = check("no export", &guest().with("exports", ""), "contract", "trailhound:rule/detection@2.0.0");
     assert!(matches!(refusal, Refusal::NoContract));
-    let other = r#"(export "other:rule/detection@1.0.0" (instance $detection))"#;
+    let other = r#"(export "other:rule/detection@2.0.0" (instance $detection))"#;
     check("somebody else's export", &guest().with("exports", other), "contract", "does not export");
-    let empty = r#"(instance $none) (export "trailhound:rule/detection@1.0.0" (instance $none))"#;
+    let empty = r#"(instance $none) (export "trailhound:rule/detection@2.0.0" (instance $none))"#;
     check("the name without the functions", &guest().with("exports", empty), "compile", "describe");
     let other = r#"(func $other (param "settings" string) (result string)
           (canon lift (core func $guest "describe") (memory $memory) (realloc $realloc)))
         (instance $wrong (export "describe" (func $other)) (export "evaluate" (func $other)))
-        (export "trailhound:rule/detection@1.0.0" (instance $wrong))"#;
+        (export "trailhound:rule/detection@2.0.0" (instance $wrong))"#;
     check("functions of other types", &guest().with("exports", other), "start", "expected `result` found `string`");
 }
 
 #[test]
 fn a_module_that_speaks_this_version_and_a_newer_one_is_taken() {
-    let exports = ["1.0.0", "2.0.0"]
+    let exports = ["2.0.0", "3.0.0"]
         .map(|version| format!(r#"(export "trailhound:rule/detection@{version}" (instance $detection))"#));
     for order in [[0, 1], [1, 0]] {
         let guest = guest().with("exports", order.map(|at| exports[at].as_str()).concat());

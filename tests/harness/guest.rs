@@ -16,7 +16,7 @@ pub const KIND: &str = "requestParameters.kind";
 
 /// Code that a test may put in, by its place in the template, with what stands there otherwise.
 const SLOTS: [(&str, &str); 9] = [
-    ("host_version", "1.0.0"),
+    ("host_version", "2.0.0"),
     // More imports of the component.
     ("imports", ""),
     // Initial size of the memory; empty for what the description needs.
@@ -31,7 +31,7 @@ const SLOTS: [(&str, &str); 9] = [
     // Before `evaluate` answers.
     ("finish", ""),
     // Of the component.
-    ("exports", r#"(export "trailhound:rule/detection@1.0.0" (instance $detection))"#),
+    ("exports", r#"(export "trailhound:rule/detection@2.0.0" (instance $detection))"#),
 ];
 
 /// A rule of a guest.

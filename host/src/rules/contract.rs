@@ -16,7 +16,7 @@ pub use generated::trailhound::rule::host::{Host, Level};
 pub use generated::{RuleModule, RuleModulePre};
 
 /// The contract's version, as in the WIT package's name. A module of another version is refused.
-pub const VERSION: &str = "1.0.0";
+pub const VERSION: &str = "2.0.0";
 
 /// The exported interface without its version.
 pub const DETECTION: &str = "trailhound:rule/detection";

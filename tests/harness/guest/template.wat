@@ -1,4 +1,4 @@
-;; A rule module by hand: the canonical ABI of trailhound:rule@1.0.0 with no SDK. Words in {{ }} are put in by guest.rs.
+;; A rule module by hand: the canonical ABI of trailhound:rule@2.0.0 with no SDK. Words in {{ }} are put in by guest.rs.
 ;;
 ;; The first field of every event tells the module what to do: a text that begins with `f` fires, one that begins with
 ;; `p` is poison and runs `evil`, anything else is quiet.
