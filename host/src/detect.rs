@@ -8,7 +8,9 @@ use sonic_rs::Value;
 use crate::batch::{Message, Origin};
 use crate::counts::{Counts, bump};
 use crate::finding::{Detection, Finding, FindingLimits, render};
-use crate::record::{self, Entry, Legible, MemberAt, Position, ReadLimits, Reader, Record, Skimmed};
+use crate::record::{
+    self, Entry, Inner, Legible, MemberAt, Object, Opened, Position, ReadLimits, Reader, Record, Skimmed,
+};
 use crate::rules::{Evaluator, Hit, Hits, Mode, Module, Outcome, RuleLimits, RuleSet};
 
 /// What a batch, or a part of a large one, came to.
@@ -104,6 +106,8 @@ pub struct Detector {
     events: Vec<Event>,
     raws: String,
     members: Vec<MemberAt>,
+    objects: Vec<Object>,
+    inner: Vec<Inner>,
     outcomes: Vec<Outcome>,
     output: Output,
     counts: Counts,
@@ -134,6 +138,8 @@ struct Event {
     raw: Range<usize>,
     /// Where its members lie and whether it has escapes, if it was skimmed.
     skimmed: Option<(Range<usize>, bool)>,
+    /// The objects in it that were taken apart, and their members.
+    opened: (Range<usize>, Range<usize>),
     /// The tree of a record that was skimmed, where somebody needed one.
     tree: Option<Value>,
 }
@@ -149,6 +155,8 @@ impl Detector {
             events: Vec::new(),
             raws: String::new(),
             members: Vec::new(),
+            objects: Vec::new(),
+            inner: Vec::new(),
             outcomes: Vec::new(),
             output: Output::default(),
             counts: Counts::default(),
@@ -225,10 +233,13 @@ impl Detector {
         self.events.clear();
         self.raws.clear();
         self.members.clear();
+        self.objects.clear();
+        self.inner.clear();
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.raws.len() + self.members.len() * size_of::<MemberAt>()
+        let places = self.members.len() * size_of::<MemberAt>() + self.inner.len() * size_of::<Inner>();
+        self.raws.len() + places + self.objects.len() * size_of::<Object>()
     }
 
     fn reset(&mut self) {
@@ -266,7 +277,7 @@ impl Detector {
         deliver: &mut dyn FnMut(&mut Output) -> Result<(), E>,
     ) -> Result<(), E> {
         self.counts.evaluate();
-        let Detector { evaluator, events, raws, members, outcomes, breath, .. } = self;
+        let Detector { evaluator, events, raws, members, objects, inner, outcomes, breath, .. } = self;
         let skimmed = record.legible();
         let keep = || {
             let (raw, place) = (raws.len(), members.len());
@@ -274,13 +285,19 @@ impl Detector {
             members.extend_from_slice(skimmed.map(|skimmed| skimmed.places()).unwrap_or_default());
             let skimmed = skimmed.map(|skimmed| (place..members.len(), skimmed.escapes()));
             let (origin, position, raw) = (origin.clone(), record.position, raw..raws.len());
-            events.push(Event { origin, position, raw, skimmed, tree: None });
+            events.push(Event { origin, position, raw, skimmed, opened: (0..0, 0..0), tree: None });
             u32::try_from(events.len() - 1).unwrap_or(u32::MAX)
         };
         let mut result = Ok(());
         let kept = evaluator.push(rules, &record, keep, outcomes, &mut || breath.draw(&mut result, deliver));
-        // A finding is made of the tree that there is.
+        // A finding is made of what there is: objects that were taken apart, and the tree.
         if let Some(event) = kept.and_then(|event| events.get_mut(event as usize)).filter(|_| skimmed.is_some()) {
+            record.opened(|opened| {
+                let (object, member) = (objects.len(), inner.len());
+                objects.extend_from_slice(opened.objects);
+                inner.extend_from_slice(opened.members);
+                event.opened = (object..objects.len(), member..inner.len());
+            });
             event.tree = record.into_tree();
         }
         result
@@ -352,8 +369,9 @@ impl Detector {
         let Some((rule, constants)) = module.rule(hit.rule).zip(module.constants(hit.rule)) else { return };
         let raw = self.raws.get(event.raw.clone()).unwrap_or_default();
         let skimmed = event.skimmed.clone().and_then(|(members, escapes)| {
-            let members = self.members.get(members)?;
-            Some(Legible::again(raw, members, escapes))
+            let (members, (objects, inner)) = (self.members.get(members)?, event.opened.clone());
+            let opened = Opened { objects: self.objects.get(objects)?, members: self.inner.get(inner)? };
+            Some(Legible::again(raw, members, escapes, opened))
         });
         let finding = render(
             &Detection {

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use sonic_rs::Value;
+use sonic_rs::{JsonContainerTrait, Value};
 
-use super::node::Node;
+use super::node::{Node, Object};
 use super::original::Record;
-use crate::record::Subtle;
+use crate::record::{Legible, Subtle};
 
 /// The top level of a record. Names are CloudTrail's, in Rust's spelling.
 #[derive(Debug, Default)]
@@ -63,17 +63,19 @@ impl<'a> Fields<'a> {
     pub(super) fn of(record: &'a Record<'_>) -> Self {
         let skimmed = record.skimmed.map(|skimmed| {
             let members = skimmed.members().map(|(name, value)| (name, Node::Skimmed(value)));
-            Self::read(members.rev())
+            Self::read(members.rev(), Some(skimmed))
         });
-        match skimmed {
-            Some(Ok(fields)) => Fields { is_plain: true, ..fields },
-            // A tree leaves nothing open.
-            _ => Node::Tree(record.tree()).members().and_then(Self::read).unwrap_or_default(),
+        if let Some(Ok(fields)) = skimmed {
+            return Fields { is_plain: true, ..fields };
         }
+        let members = record.tree().as_object().into_iter().flatten();
+        let members: Vec<_> = members.map(|(name, value)| (name.as_bytes(), Node::Tree(value))).collect();
+        // A tree leaves nothing open.
+        Self::read(members.into_iter().rev(), None).unwrap_or_default()
     }
 
     /// Members come with the last one first: of a key that occurs twice the first one then counts, as it does for rules.
-    fn read(members: impl IntoIterator<Item = (&'a [u8], Node<'a>)>) -> Result<Self, Subtle> {
+    fn read(members: impl Iterator<Item = (&'a [u8], Node<'a>)>, record: Option<Legible<'a>>) -> Result<Self, Subtle> {
         let mut fields = Self::default();
         for (key, value) in members {
             match key {
@@ -83,7 +85,7 @@ impl<'a> Fields<'a> {
                 b"eventTime" => fields.event_time = value.text_or_number()?,
                 b"eventVersion" => fields.event_version = value.text()?,
                 b"sharedEventID" => fields.shared_event_id = value.text()?,
-                b"addendum" => fields.original_event_id = value.get("originalEventID")?.map_or(Ok(None), Node::text)?,
+                b"addendum" => fields.original_event_id = value.object(record)?.text(&["originalEventID"])?,
                 b"awsRegion" => fields.aws_region = value.text()?,
                 b"recipientAccountId" => fields.recipient_account_id = value.account()?,
                 b"sourceIPAddress" => fields.source_ip_address = value.text()?,
@@ -93,7 +95,7 @@ impl<'a> Fields<'a> {
                 b"apiVersion" => fields.api_version = value.text()?,
                 b"errorCode" => fields.error_code = value.text()?,
                 b"errorMessage" => fields.error_message = value.text()?,
-                b"userIdentity" => fields.identity = Identity::of(value)?,
+                b"userIdentity" => fields.identity = Identity::of(&value.object(record)?)?,
                 b"resources" => fields.resources = Some(value.tree()),
                 _ => {}
             }
@@ -108,37 +110,21 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Identity<'a> {
-    fn of(identity: Node<'a>) -> Result<Self, Subtle> {
-        let mut fields = Self::default();
-        for (key, value) in identity.members()? {
-            match key {
-                b"type" => fields.kind = value.text()?,
-                b"userName" => fields.user_name = value.text()?,
-                b"principalId" => fields.principal_id = value.text()?,
-                b"arn" => fields.arn = value.text()?,
-                b"accountId" => fields.account_id = value.account()?,
-                b"accessKeyId" => fields.access_key_id = value.text()?,
-                b"invokedBy" => fields.invoked_by = value.text()?,
-                b"sessionContext" => fields.session(value)?,
-                _ => {}
-            }
-        }
-        Ok(fields)
-    }
-
-    fn session(&mut self, context: Node<'a>) -> Result<(), Subtle> {
-        (self.session_issuer, self.session_created, self.session_mfa) = (None, None, None);
-        for (key, value) in context.members()? {
-            match key {
-                b"sessionIssuer" => self.session_issuer = value.get("arn")?.map_or(Ok(None), Node::text)?,
-                b"attributes" => {
-                    self.session_created = value.get("creationDate")?.map_or(Ok(None), Node::text)?;
-                    self.session_mfa = value.get("mfaAuthenticated")?.map_or(Ok(None), Node::bool_or_text)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    fn of(identity: &Object<'a>) -> Result<Self, Subtle> {
+        let session = |of: &str, name: &str| identity.get(&["sessionContext", of, name]);
+        let text = |name: &str| identity.text(&[name]);
+        Ok(Identity {
+            kind: text("type")?,
+            user_name: text("userName")?,
+            principal_id: text("principalId")?,
+            arn: text("arn")?,
+            account_id: identity.get(&["accountId"]).map_or(Ok(None), Node::account)?,
+            access_key_id: text("accessKeyId")?,
+            invoked_by: text("invokedBy")?,
+            session_issuer: session("sessionIssuer", "arn").map_or(Ok(None), Node::text)?,
+            session_created: session("attributes", "creationDate").map_or(Ok(None), Node::text)?,
+            session_mfa: session("attributes", "mfaAuthenticated").map_or(Ok(None), Node::bool_or_text)?,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
-use crate::record::{Look, Part, Subtle};
+use crate::record::{Legible, Look, Part, Subtle, Values};
 
 /// A value.
 #[derive(Clone, Copy)]
@@ -17,28 +17,36 @@ pub(super) enum Node<'a> {
     Tree(&'a Value),
 }
 
-impl<'a> Node<'a> {
-    /// An object's members, the last one first; none of what is no object.
-    pub(super) fn members(self) -> Result<Vec<(&'a [u8], Node<'a>)>, Subtle> {
-        // AWS's own objects have fewer.
-        let mut members = Vec::with_capacity(16);
+/// An object that was taken apart.
+pub(super) enum Object<'a> {
+    Skimmed(Values<'a>),
+    Tree(&'a Value),
+}
+
+impl<'a> Object<'a> {
+    /// What lies at a path of names. Of a name that occurs twice the first counts.
+    pub(super) fn get(&self, path: &[&str]) -> Option<Node<'a>> {
         match self {
-            Node::Skimmed(part) => part.members(|name, value| members.push((name, Node::Skimmed(value))))?,
-            Node::Tree(tree) => {
-                let all = tree.as_object().into_iter().flatten();
-                members.extend(all.map(|(name, value)| (name.as_bytes(), Node::Tree(value))));
+            Object::Skimmed(values) => values.get(path).map(Node::Skimmed),
+            Object::Tree(tree) => {
+                path.iter().try_fold(*tree, |value, name| value.as_object()?.get(name)).map(Node::Tree)
             }
         }
-        members.reverse();
-        Ok(members)
     }
 
-    /// The first member called `name`.
-    pub(super) fn get(self, name: &str) -> Result<Option<Node<'a>>, Subtle> {
-        Ok(match self {
-            Node::Skimmed(part) => part.member(name)?.map(Node::Skimmed),
-            Node::Tree(tree) => tree.as_object().and_then(|object| object.get(&name)).map(Node::Tree),
-        })
+    /// A string there that is not empty.
+    pub(super) fn text(&self, path: &[&str]) -> Result<Option<&'a str>, Subtle> {
+        self.get(path).map_or(Ok(None), Node::text)
+    }
+}
+
+impl<'a> Node<'a> {
+    /// What takes values out of it; nothing is in what is no object. `record` is that which a skimmed value is of.
+    pub(super) fn object(self, record: Option<Legible<'a>>) -> Result<Object<'a>, Subtle> {
+        match self {
+            Node::Skimmed(part) => Ok(Object::Skimmed(record.ok_or(Subtle)?.values(part)?)),
+            Node::Tree(tree) => Ok(Object::Tree(tree)),
+        }
     }
 
     /// A string that is not empty.

@@ -1,15 +1,16 @@
 //! Reading a record that was skimmed and that somebody wants.
 //!
-//! Its bytes are proved to be text once: to prove each value when it is looked at took a tenth of what a finding costs. And an
-//! object is taken apart once, however many paths lead through it.
+//! Its bytes are proved to be text once: to prove each value when it is looked at took a tenth of what a finding costs.
 
 use std::cell::RefCell;
+use std::iter::once;
 use std::ops::Range;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16};
 use memchr::memchr;
 
+use super::opened::{Opened, Opening};
 use super::skim::{Look, MemberAt, Skimmed, Subtle, spaces};
 
 /// A record that was skimmed, as text.
@@ -18,6 +19,8 @@ pub struct Legible<'r> {
     text: &'r str,
     members: &'r [MemberAt],
     escapes: bool,
+    /// Objects in it that were taken apart before.
+    opened: Opened<'r>,
 }
 
 /// A value within a record that was skimmed.
@@ -29,23 +32,17 @@ pub struct Part<'r> {
     escapes: bool,
 }
 
-/// The objects in a record that were taken apart, and where their members lie.
-#[derive(Debug, Default)]
-pub(super) struct Opened {
-    objects: Vec<(Range<u32>, Range<usize>)>,
-    members: Vec<MemberAt>,
-}
-
 impl<'r> Legible<'r> {
     /// What was skimmed, as text; it always is some.
     pub(super) fn new(skimmed: Skimmed<'r>) -> Option<Legible<'r>> {
         let text = simdutf8::basic::from_utf8(skimmed.raw()).ok()?;
-        Some(Legible::again(text, skimmed.places(), skimmed.escapes()))
+        Some(Legible::again(text, skimmed.places(), skimmed.escapes(), Opened::default()))
     }
 
-    /// The same record once more, from what was kept of it: its text, [`Legible::places`] and [`Legible::escapes`].
-    pub fn again(text: &'r str, members: &'r [MemberAt], escapes: bool) -> Legible<'r> {
-        Legible { text, members, escapes }
+    /// The same record once more, from what was kept of it: its text, [`Legible::places`], [`Legible::escapes`], and what was
+    /// taken apart.
+    pub fn again(text: &'r str, members: &'r [MemberAt], escapes: bool, opened: Opened<'r>) -> Legible<'r> {
+        Legible { text, members, escapes, opened }
     }
 
     /// Its JSON.
@@ -70,20 +67,31 @@ impl<'r> Legible<'r> {
     }
 
     /// What lies at a path of names. Of a name that occurs twice the first counts, as for the parser.
-    pub(super) fn look<'n>(&self, mut path: impl Iterator<Item = &'n str>, opened: &RefCell<Opened>) -> Look<'r> {
-        let mut found = path.next().and_then(|name| self.first(self.members, name));
-        for name in path {
-            let Some(part) = found else { return Look::Missing };
-            let mut opened = opened.borrow_mut();
-            let Ok(members) = opened.open(part) else { return Look::Unsure };
-            found = self.first(members, name);
-        }
-        found.map_or(Look::Missing, Part::look)
+    pub(super) fn look<'n>(&self, mut path: impl Iterator<Item = &'n str>, opening: &RefCell<Opening>) -> Look<'r> {
+        let Some(part) = path.next().and_then(|name| self.first(name)) else { return Look::Missing };
+        let Some(name) = path.next() else { return part.look() };
+        let mut opening = opening.borrow_mut();
+        let Ok(members) = opening.open(self.text.as_bytes(), part.at.0) else { return Look::Unsure };
+        let found = opening.opened().find(self.text.as_bytes(), members, once(name).chain(path));
+        found.map_or(Look::Missing, |value| self.part(&value).look())
     }
 
-    /// The first of the members that is called `name`.
-    fn first(&self, members: &[MemberAt], name: &str) -> Option<Part<'r>> {
-        let (_, value) = members.iter().find(|(key, _)| is(self.text.as_bytes(), key, name))?;
+    /// What takes values out of an object of the record by their paths.
+    pub fn values(&self, object: Part<'r>) -> Result<Values<'r>, Subtle> {
+        let (raw, start) = (self.text.as_bytes(), object.at.0);
+        let (members, opening) = match self.opened.members_of(start) {
+            Some(members) => (members, Opening::default()),
+            None => {
+                let mut opening = Opening::default();
+                (opening.open(raw, start)?, opening)
+            }
+        };
+        Ok(Values { record: *self, members, opening })
+    }
+
+    /// Its first member called `name`.
+    fn first(&self, name: &str) -> Option<Part<'r>> {
+        let (_, value) = self.members.iter().find(|(key, _)| is(self.text.as_bytes(), key, name))?;
         Some(self.part(value))
     }
 
@@ -102,28 +110,22 @@ pub(super) fn is(raw: &[u8], at: &Range<u32>, name: &str) -> bool {
     (at.end - at.start) as usize == name.len() && raw.get(at.start as usize..at.end as usize) == Some(name.as_bytes())
 }
 
-impl Opened {
-    /// Forgets the record before.
-    pub(super) fn clear(&mut self) {
-        self.objects.clear();
-        self.members.clear();
-    }
+/// An object of a record that was taken apart.
+#[derive(Debug)]
+pub struct Values<'r> {
+    record: Legible<'r>,
+    members: Range<u32>,
+    /// What was not taken apart before.
+    opening: Opening,
+}
 
-    /// The members of a value; none of what is no object.
-    fn open(&mut self, value: Part<'_>) -> Result<&[MemberAt], Subtle> {
-        let at = value.at.0..value.at.1;
-        let known = self.objects.iter().find(|(object, _)| *object == at).map(|(_, members)| members.clone());
-        let members = match known {
-            Some(members) => members,
-            None => {
-                let before = self.members.len();
-                value.each(|key, value| self.members.push((key, value)))?;
-                let members = before..self.members.len();
-                self.objects.push((at, members.clone()));
-                members
-            }
-        };
-        Ok(self.members.get(members).unwrap_or_default())
+impl<'r> Values<'r> {
+    /// What lies at a path of names. Of a name that occurs twice the first counts.
+    pub fn get(&self, path: &[&str]) -> Option<Part<'r>> {
+        let own = self.opening.opened();
+        let opened = if own.objects.is_empty() { self.record.opened } else { own };
+        let value = opened.find(self.record.text.as_bytes(), self.members.clone(), path.iter().copied())?;
+        Some(self.record.part(&value))
     }
 }
 
@@ -144,69 +146,49 @@ impl<'r> Part<'r> {
         let (start, end) = self.at;
         self.record.as_bytes().get(start as usize..end as usize).unwrap_or_default()
     }
-
-    /// Visits the value's members, in the order of the text; none of what is no object.
-    pub fn members(self, mut visit: impl FnMut(&'r [u8], Part<'r>)) -> Result<(), Subtle> {
-        let key = |at: Range<u32>| Part { at: (at.start, at.end), ..self }.json();
-        self.each(|name, value| visit(key(name), Part { at: (value.start, value.end), ..self }))
-    }
-
-    /// The first member called `name`.
-    pub fn member(self, name: &str) -> Result<Option<Part<'r>>, Subtle> {
-        let found = first(self.record.as_bytes(), self.at.0 as usize, name)?;
-        Ok(found.map(|value| Part { at: (value.start as u32, value.end as u32), ..self }))
-    }
-
-    /// Visits the places of the value's members in the record.
-    fn each(self, mut visit: impl FnMut(Range<u32>, Range<u32>)) -> Result<(), Subtle> {
-        let short = |at: Range<usize>| at.start as u32..at.end as u32;
-        members(self.record.as_bytes(), self.at.0 as usize, |key, value| visit(short(key), short(value)))
-    }
 }
 
-/// Visits the members of the value at `start` of what was skimmed, in the order of the text: where keys, without quotes, and
-/// values lie. None of what is no object.
-///
-/// Nothing is proved once more. An object in a record is small, and from mark to mark it takes a third less than in blocks.
-pub(super) fn members(
-    raw: &[u8],
-    start: usize,
-    mut visit: impl FnMut(Range<usize>, Range<usize>),
-) -> Result<(), Subtle> {
+/// Where the first member called `name` of the value at `start` of what was skimmed lies: none of what is no object. What
+/// stands behind it is not looked at.
+pub(super) fn first(raw: &[u8], start: usize, name: &str) -> Result<Option<Range<usize>>, Subtle> {
     if raw.get(start) != Some(&b'{') {
-        return Ok(());
+        return Ok(None);
     }
     let mut at = spaces(raw, start + 1);
-    while raw.get(at) == Some(&b'"') {
-        let key = at + 1..mark(raw, at + 1).ok_or(Subtle)?;
-        if raw.get(key.end) != Some(&b'"') {
-            // An escape.
-            return Err(Subtle);
-        }
-        let value = spaces(raw, spaces(raw, key.end + 1) + 1);
+    while let Some((key, value)) = key(raw, at)? {
         let end = end(raw, value).ok_or(Subtle)?;
-        visit(key, value..end);
-        at = spaces(raw, end);
-        if raw.get(at) == Some(&b',') {
-            at = spaces(raw, at + 1);
+        if raw.get(key) == Some(name.as_bytes()) {
+            return Ok(Some(value..end));
         }
+        at = behind(raw, end);
     }
-    Ok(())
+    Ok(None)
 }
 
-/// Where the first member called `name` of the value at `start` lies.
-pub(super) fn first(raw: &[u8], start: usize, name: &str) -> Result<Option<Range<usize>>, Subtle> {
-    let mut found = None;
-    members(raw, start, |key, value| {
-        if found.is_none() && raw.get(key) == Some(name.as_bytes()) {
-            found = Some(value);
-        }
-    })?;
-    Ok(found)
+/// The key of the member at `at`, without quotes, and where its value begins. None where there is no more member.
+#[inline]
+pub(super) fn key(raw: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, Subtle> {
+    if raw.get(at) != Some(&b'"') {
+        return Ok(None);
+    }
+    let key = at + 1..mark(raw, at + 1).ok_or(Subtle)?;
+    if raw.get(key.end) != Some(&b'"') {
+        // An escape.
+        return Err(Subtle);
+    }
+    let value = spaces(raw, spaces(raw, key.end + 1) + 1);
+    Ok(Some((key, value)))
+}
+
+/// Where the next member may begin, behind the value that ends at `end`.
+#[inline]
+pub(super) fn behind(raw: &[u8], end: usize) -> usize {
+    let at = spaces(raw, end);
+    if raw.get(at) == Some(&b',') { spaces(raw, at + 1) } else { at }
 }
 
 /// The end of the value at `at`.
-fn end(raw: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn end(raw: &[u8], mut at: usize) -> Option<usize> {
     match raw.get(at)? {
         b'"' => string_end(raw, at + 1),
         b'{' | b'[' => {

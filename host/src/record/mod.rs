@@ -19,6 +19,7 @@
 //! | `json.rs`     | parsing; what a record is                                                                    |
 //! | `skim.rs`     | the same without making a tree, for records that nobody wants                                |
 //! | `legible.rs`  | reading what was skimmed and somebody wants                                                   |
+//! | `opened.rs`   | objects in that, taken apart                                                                  |
 //! | `sheaf.rs`    | the same of an envelope with all that lies in its lists                                      |
 //! | `block.rs`    | text, 64 bytes at a time, for skimming and for `text.rs`                                     |
 //! | `limits.rs`   | what is accepted at most                                                                     |
@@ -35,6 +36,7 @@ mod gzip;
 mod json;
 mod legible;
 mod limits;
+mod opened;
 mod piece;
 mod place;
 mod quotes;
@@ -52,9 +54,10 @@ use std::cell::{OnceCell, RefCell};
 
 use sonic_rs::Value;
 
-use legible::Opened;
-pub use legible::{Legible, Part};
+pub use legible::{Legible, Part, Values};
 pub use limits::ReadLimits;
+use opened::Opening;
+pub use opened::{Inner, Object, Opened};
 pub use reason::{DeadReason, SkipKind};
 pub use skim::{Look, MemberAt, PLAIN_DEPTH_MAX, Skimmed, Subtle};
 pub use stream::{Item, ItemKind, Splitter};
@@ -89,16 +92,16 @@ enum Content<'a> {
     /// when somebody asks for what only the parser can tell.
     Skimmed {
         record: Legible<'a>,
-        opened: &'a RefCell<Opened>,
+        opening: &'a RefCell<Opening>,
         tree: OnceCell<Value>,
     },
     Parsed(Value),
 }
 
 impl<'a> Record<'a> {
-    fn skimmed(record: Legible<'a>, opened: &'a RefCell<Opened>, position: Position) -> Record<'a> {
-        opened.borrow_mut().clear();
-        Record { raw: record.text(), position, content: Content::Skimmed { record, opened, tree: OnceCell::new() } }
+    fn skimmed(record: Legible<'a>, opening: &'a RefCell<Opening>, position: Position) -> Record<'a> {
+        opening.borrow_mut().clear();
+        Record { raw: record.text(), position, content: Content::Skimmed { record, opening, tree: OnceCell::new() } }
     }
 
     /// The record as a tree, made now unless it was made before.
@@ -121,8 +124,15 @@ impl<'a> Record<'a> {
     /// What lies at a path of names, as far as skimming tells.
     pub fn look<'n>(&self, path: impl Iterator<Item = &'n str>) -> Look<'a> {
         match &self.content {
-            Content::Skimmed { record, opened, .. } => record.look(path, opened),
+            Content::Skimmed { record, opening, .. } => record.look(path, opening),
             Content::Parsed(_) => Look::Unsure,
+        }
+    }
+
+    /// Visits the objects of what was skimmed that were taken apart for somebody who has looked into them.
+    pub fn opened(&self, visit: impl FnOnce(Opened<'_>)) {
+        if let Content::Skimmed { opening, .. } = &self.content {
+            visit(opening.borrow().opened());
         }
     }
 
@@ -207,7 +217,7 @@ pub(crate) mod testing {
             check(&Record { raw: str::from_utf8(raw).unwrap(), position, content: Content::Parsed(tree) });
         }
         if let Some(skimmed) = skim::Members::default().skim(raw, PLAIN_DEPTH_MAX, &mut quotes::Places::default()) {
-            check(&Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opened, position));
+            check(&Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opening, position));
         }
     }
 }

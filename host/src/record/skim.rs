@@ -10,7 +10,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::legible::{self, Opened, is};
+use super::legible::{self, is};
+use super::opened::Opening;
 use super::quotes::{Places, Quotes};
 
 /// The members at the top of an object: where keys, without quotes, and values lie, in the order of the text.
@@ -18,7 +19,7 @@ use super::quotes::{Places, Quotes};
 pub(super) struct Members {
     at: Vec<MemberAt>,
     /// What is taken apart of a record that somebody reads.
-    opened: RefCell<Opened>,
+    opening: RefCell<Opening>,
 }
 
 impl Members {
@@ -29,7 +30,7 @@ impl Members {
         let short = |range: Range<usize>| range.start as u32..range.end as u32;
         let note = |_, key, value| self.at.push((short(key), short(value)));
         let escapes = object::<false>(raw, depth_max, places, note)?;
-        Some(Skimmed { raw, members: &self.at, escapes, opened: &self.opened })
+        Some(Skimmed { raw, members: &self.at, escapes, opening: &self.opening })
     }
 }
 
@@ -42,7 +43,7 @@ pub struct Skimmed<'r> {
     raw: &'r [u8],
     members: &'r [MemberAt],
     escapes: bool,
-    pub(super) opened: &'r RefCell<Opened>,
+    pub(super) opening: &'r RefCell<Opening>,
 }
 
 /// What lies at a path.

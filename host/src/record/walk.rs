@@ -450,7 +450,7 @@ impl<'w> Walk<'w> {
         // What was skimmed is text. Were it none, the parser would say so.
         let record = if passes { None } else { Some(Legible::new(skimmed)?) };
         if let Some(position) = self.admit(place.byte) {
-            let record = record.map(|record| Record::skimmed(record, skimmed.opened, position));
+            let record = record.map(|record| Record::skimmed(record, skimmed.opening, position));
             (self.visit)(record.map_or(Entry::Passed, Entry::Record));
         }
         Some(())

@@ -4,9 +4,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sonic_rs::{JsonType, JsonValueTrait, Value};
 
+use super::super::opened::Opening;
 use super::super::quotes::Places;
 use super::super::skim::Members;
-use super::super::{Entry, Legible, Look, Position, ReadLimits, Reader, Record, Wanted, json, legible, unpack};
+use super::super::{
+    Entry, Legible, Look, Opened, Part, Position, ReadLimits, Reader, Record, Subtle, Wanted, json, legible, unpack,
+};
 use super::gzip;
 use crate::finding::FindingLimits;
 use crate::finding::testing::render_with;
@@ -183,18 +186,34 @@ fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseEr
     let found = path.iter().try_fold(tree, |value, name| value.get(name));
     let text = found.and_then(JsonValueTrait::as_str);
     let kind = found.map(JsonValueTrait::get_type);
-    let record = Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opened, Position::default());
-    // What was opened for the one is there for the other.
-    let looks =
-        [skimmed.look(path.iter().copied()), record.look(path.iter().copied()), record.look(path.iter().copied())];
-    prop_assert!(looks.iter().all(|look| *look == looks[0]), "{:?}: {:?}", path, looks);
-    match looks[0] {
-        Look::Unsure => {}
-        Look::Missing => prop_assert_eq!(kind, None, "{:?}", path),
-        Look::Null => prop_assert_eq!(kind, Some(JsonType::Null), "{:?}", path),
-        Look::Bool(is) => prop_assert_eq!(found.and_then(JsonValueTrait::as_bool), Some(is), "{:?}", path),
-        Look::Nested => prop_assert!(matches!(kind, Some(JsonType::Object | JsonType::Array)), "{:?}", path),
-        Look::Text(look) => prop_assert_eq!(text, Some(look), "{:?}", path),
+    let record = Record::skimmed(Legible::new(skimmed).unwrap(), skimmed.opening, Position::default());
+    // What was taken apart for the one is there for the other. For a finding it is, or it is done then.
+    let looks = [record.look(path.iter().copied()), record.look(path.iter().copied())];
+    prop_assert_eq!(looks[0], looks[1], "{:?}", path);
+    let finding_agrees = |opened: Opened<'_>| {
+        let legible = Legible::again(str::from_utf8(raw).unwrap(), skimmed.places(), skimmed.escapes(), opened);
+        let Some((name, rest)) = path.split_first().filter(|(_, rest)| !rest.is_empty()) else { return true };
+        let top = legible.members().find(|(found, _)| *found == name.as_bytes());
+        let values = top.map(|(_, top)| legible.values(top));
+        let look = match &values {
+            None => Look::Missing,
+            Some(Err(Subtle)) => Look::Unsure,
+            Some(Ok(values)) => values.get(rest).map_or(Look::Missing, Part::look),
+        };
+        look == looks[0]
+    };
+    record.opened(|opened| assert!(finding_agrees(opened), "{path:?}"));
+    prop_assert!(finding_agrees(Opened::default()), "{:?}", path);
+    // The first look goes no further than it must, so it may know what the others leave open.
+    for look in [skimmed.look(path.iter().copied()), looks[0]] {
+        match look {
+            Look::Unsure => prop_assert_eq!(looks[0], Look::Unsure, "{:?}", path),
+            Look::Missing => prop_assert_eq!(kind, None, "{:?}", path),
+            Look::Null => prop_assert_eq!(kind, Some(JsonType::Null), "{:?}", path),
+            Look::Bool(is) => prop_assert_eq!(found.and_then(JsonValueTrait::as_bool), Some(is), "{:?}", path),
+            Look::Nested => prop_assert!(matches!(kind, Some(JsonType::Object | JsonType::Array)), "{:?}", path),
+            Look::Text(look) => prop_assert_eq!(text, Some(look), "{:?}", path),
+        }
     }
     Ok(())
 }
@@ -316,23 +335,54 @@ fn an_object_is_taken_apart_whatever_its_lengths() {
     for length in 0..40 {
         for tail in ["", "\\\"", "\\\\", "é"] {
             let (key, text) = ("k".repeat(length), format!("\"{}{tail}\"", "t".repeat(length)));
-            let object = format!(
-                "{{ \"{key}\" :{text}, \"list\":[{{\"}}\":\"]{tail}\"}} ,[-1]],\"n\": 12.5 ,\"e\":{{}},\"z\":{text}}}"
-            );
+            let list = format!("[{{\"}}\":\"]{tail}\"}} ,[-1]]");
+            let within = format!("{{\"{key}\":{text} ,\"z\":{{ \"n\" : {text}}},\"e\":{{}}}}");
+            let object =
+                format!("{{ \"{key}\" :{text}, \"list\":{list},\"n\": 12.5 ,\"e\":{{}},\"o\":{within},\"z\":{text}}}");
             // At the end of the text, and with more behind it.
             for raw in [object.clone(), format!("{object},\"more\":\"{}\"}}", "m".repeat(40))] {
-                let mut found = Vec::new();
-                legible::members(raw.as_bytes(), 0, |key, value| found.push((&raw[key], &raw[value]))).unwrap();
-                let list = format!("[{{\"}}\":\"]{tail}\"}} ,[-1]]");
-                let expect = [(&*key, &*text), ("list", &*list), ("n", "12.5"), ("e", "{}"), ("z", &*text)];
-                assert_eq!(found, expect, "{raw}");
+                let mut opening = Opening::default();
+                let members = opening.open(raw.as_bytes(), 0).unwrap();
+                let check = |path: &[&str], expect: Option<&str>| {
+                    let found = opening.opened().find(raw.as_bytes(), members.clone(), path.iter().copied());
+                    let found = found.map(|at| &raw[at.start as usize..at.end as usize]);
+                    assert_eq!(found, expect, "{path:?} of {raw}");
+                    if let [name] = path {
+                        let first = legible::first(raw.as_bytes(), 0, name).unwrap().map(|at| &raw[at]);
+                        assert_eq!(first, expect, "{path:?} of {raw}");
+                    }
+                };
+                check(&[&key], Some(&text));
+                check(&["list"], Some(&list));
+                check(&["n"], Some("12.5"));
+                check(&["e"], Some("{}"));
+                check(&["o"], Some(&within));
+                check(&["o", &key], Some(&text));
+                check(&["o", "z", "n"], Some(&text));
+                check(&["o", "e"], Some("{}"));
+                check(&["z"], Some(&text));
+                for missing in
+                    [&["x"][..], &["o", "n"], &["o", "z", "z"], &["o", "e", "z"], &["list", "}"], &["z", "n"]]
+                {
+                    check(missing, None);
+                }
             }
         }
     }
-    let mut visited = 0;
-    assert!(legible::members(br#"{"a":1,"b\u0041":2}"#, 0, |_, _| visited += 1).is_err());
-    assert_eq!(visited, 1);
+}
+
+#[test]
+fn an_escape_in_a_name_is_left_to_the_parser() {
+    for raw in [r#"{"a":1,"b\u0041":2}"#, r#"{"a":1,"o":{"x":{"b\u0041":2}}}"#] {
+        let mut opening = Opening::default();
+        assert!(opening.open(raw.as_bytes(), 0).is_err());
+        assert!(opening.opened().members.is_empty(), "nothing is left of it");
+        // What stands before it is known.
+        assert!(legible::first(raw.as_bytes(), 0, "a").is_ok_and(|found| found == Some(5..6)));
+    }
+    assert!(legible::first(br#"{"b\u0041":2,"a":1}"#, 0, "a").is_err());
     for none in ["{}", "{ \n}", "[{\"a\":1}]", "null", "\"{\"", ""] {
-        legible::members(none.as_bytes(), 0, |_, _| panic!("{none} has no members")).unwrap();
+        assert_eq!(Opening::default().open(none.as_bytes(), 0).ok(), Some(0..0), "{none}");
+        assert!(legible::first(none.as_bytes(), 0, "a").is_ok_and(|found| found.is_none()), "{none}");
     }
 }
