@@ -20,12 +20,12 @@ const GROW: &str = "(loop $again (drop (memory.grow (i32.const 16))) (br $again)
 /// The bad module of a round; `good` is a live one.
 pub(super) fn bad(round: u32, good: &[u8]) -> Bad {
     let guest = || Guest::new(&format!("B{round}"));
-    let export = r#"(export "trailhound:rule/detection@2.0.0" (instance $detection))"#;
+    let export = r#"(export "trailhound:rule/detection@1.0.0" (instance $detection))"#;
     let (what, bytes, step, cause) = match round % 15 {
         0 => ("truncated", good[..good.len() / 2].to_vec(), "parse", "not a WebAssembly component"),
         1 => ("no module", b"not a module at all".to_vec(), "parse", "not a WebAssembly component"),
         2 => ("a core module", b"\0asm\x01\0\0\0".to_vec(), "parse", "core"),
-        3 => ("another contract", guest().with("exports", export).wasm(), "contract", "2.0.0"),
+        3 => ("another contract", guest().with("exports", export).wasm(), "contract", "1.0.0"),
         4 => {
             let import = r#"(import "wasi:clocks/wall-clock@0.2.0" (instance))"#;
             ("a foreign import", guest().with("imports", import).wasm(), "imports", "wasi:clocks")
