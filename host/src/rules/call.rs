@@ -49,10 +49,12 @@ impl Call {
         self.batch.pairs.iter().filter(move |pair| **pair & 0xffff_ffff == row as u64).map(|pair| (pair >> 32) as u32)
     }
 
-    /// Runs the call. The `event` of a hit is a row of this call.
+    /// Runs the call. The `event` of a hit is the caller's number.
     pub(super) fn run(&self, instance: &mut Instance, limits: &RuleLimits) -> Result<Hits, Fault> {
         let answer = instance.evaluate(&self.batch)?;
-        Hits::of(answer, &self.batch, limits).map_err(Fault::WrongAnswer)
+        let mut hits = Hits::of(answer, &self.batch, limits).map_err(Fault::WrongAnswer)?;
+        hits.number(&self.events);
+        Ok(hits)
     }
 
     /// A call of the event in `row` alone.

@@ -7,7 +7,7 @@ use super::limits::{RuleLimits, cut};
 
 /// The hits of one call. Their texts stay where the answer has them: to make a string of each, here and in the guest, took
 /// a fifth of all that a finding costs.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Hits {
     list: Vec<Hit>,
     labels: Vec<Place>,
@@ -15,9 +15,9 @@ pub struct Hits {
 }
 
 /// A rule fired on an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Hit {
-    /// The event: its row in the call, and then the caller's number of it.
+    /// The caller's number of the event.
     pub event: u32,
     /// The rule's number in the module.
     pub rule: u32,
@@ -27,7 +27,7 @@ pub struct Hit {
 }
 
 /// Where a label's texts lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Place {
     key: Range<usize>,
     value: Range<usize>,
@@ -49,7 +49,8 @@ impl<'a> Labels<'a> {
 }
 
 impl Hits {
-    /// Takes an answer to `batch`. Every hit names a pair of the batch, once, and is within the limits.
+    /// Takes an answer to `batch`. Every hit names a pair of the batch, once, and is within the limits. Its event is a row
+    /// until [`Hits::number`] puts the caller's number there.
     pub(super) fn of(answer: Answer, batch: &Batch, limits: &RuleLimits) -> Result<Hits, String> {
         let Answer { hits, labels: sizes, text } = answer;
         let mut pairs = Pairs::of(batch, hits.len())?;

@@ -117,10 +117,7 @@ fn fired(
         return Ok(Vec::new());
     }
     match call.run(instance, limits) {
-        Ok(hits) => {
-            let event = |row: u32| call.events().get(row as usize).copied().unwrap_or(u32::MAX);
-            Ok(hits.iter().map(|hit| (event(hit.event), hit.rule)).collect())
-        }
+        Ok(hits) => Ok(hits.iter().map(|hit| (hit.event, hit.rule)).collect()),
         Err(fault) => {
             *instance = Instance::ready(module, limits).map_err(|fault| fault.to_string())?;
             Err(format!("the module {fault}"))

@@ -97,7 +97,7 @@ impl Slot {
             self.one_by_one(&call, None, limits, outcomes, alive);
         } else {
             match self.run(&call, limits) {
-                Ok(hits) => self.report(&call, hits, outcomes),
+                Ok(hits) => self.report(hits, outcomes),
                 Err(fault) if call.events().len() == 1 => self.fail(&call, &fault, limits, outcomes),
                 Err(fault) => {
                     tracing::warn!(module = self.module.name, events = call.events().len(), "rule: call lost: {fault}");
@@ -140,7 +140,7 @@ impl Slot {
                 continue;
             }
             match self.run(&alone, limits) {
-                Ok(hits) => self.report(&alone, hits, outcomes),
+                Ok(hits) => self.report(hits, outcomes),
                 Err(fault) => {
                     self.fail(&alone, &fault, limits, outcomes);
                     failed += 1;
@@ -168,10 +168,9 @@ impl Slot {
         result
     }
 
-    fn report(&mut self, call: &Call, mut hits: Hits, outcomes: &mut Vec<Outcome>) {
+    fn report(&mut self, hits: Hits, outcomes: &mut Vec<Outcome>) {
         self.quarantine.succeeded();
         if !hits.is_empty() {
-            hits.number(call.events());
             outcomes.push(Outcome::Hits { module: Arc::clone(&self.module), mode: self.mode, hits });
         }
     }
