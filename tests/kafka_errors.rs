@@ -110,43 +110,57 @@ fn topics_are_created_where_the_configuration_says_so() {
     check_refused(&config, 1, &["create.other", "replication"]);
 }
 
-#[test]
-fn a_finding_that_is_too_large_for_its_topic_becomes_a_dead_letter_and_the_rest_goes_on() {
+/// Of so many records, of which one in `every` fires, some findings are too large for their topic.
+fn too_large(name: &str, count: usize, every: usize) {
     let Some(kafka) = Kafka::shared() else { return };
     let client = kafka.client();
-    client.create_topic("large.cloudtrail", 1, &[]);
-    client.create_topic("large.findings", 1, &[("max.message.bytes", "20000")]);
-    client.create_topic("large.dead", 1, &[]);
+    let topic = |kind: &str| format!("{name}.{kind}");
+    client.create_topic(&topic("cloudtrail"), 1, &[]);
+    client.create_topic(&topic("findings"), 1, &[("max.message.bytes", "20000")]);
+    client.create_topic(&topic("dead"), 1, &[]);
     let mut supply = Records::new(41);
-    let mut records = supply.take(300, 10);
+    let mut records = supply.take(count, every);
     let large: Vec<Value> = records
         .iter_mut()
         .filter(|record| finding_of(record).is_some())
-        .step_by(7)
+        .step_by(count / every / 5 + 1)
         .map(|record| {
             record["requestParameters"] = json!({"padding": supply.incompressible(30_000)});
             record.clone()
         })
         .collect();
     assert_eq!(large.len(), 5);
-    client.produce("large.cloudtrail", &messages(&records), &[]);
-    let mut program = Trailhound::ready(&Config::new(&kafka.bootstrap(), "large"));
-    client.until_committed("large", "large.cloudtrail");
+    client.produce(&topic("cloudtrail"), &messages(&records), &[]);
+    let mut program = Trailhound::ready(&Config::new(&kafka.bootstrap(), name));
+    client.until_committed(name, &topic("cloudtrail"));
     let summary = program.stop();
     summary.assert_balanced();
-    assert_eq!(summary.count("received"), 300);
+    assert_eq!(summary.count("received"), count as u64);
     assert_eq!(summary.of("refused", "RTM-001"), 5, "{}", summary.0);
 
     let (too_large, mut expected) = (findings_of(&large), findings_of(&records));
     expected.retain(|key| !too_large.contains(key));
-    findings::check(&findings::read(&client.read_all("large.findings")), &expected);
-    let letters = client.read_all("large.dead");
+    findings::check(&findings::read(&client.read_all(&topic("findings"))), &expected);
+    let letters = client.read_all(&topic("dead"));
     assert_eq!(letters.len(), 5);
     for letter in &letters {
-        assert_eq!(letter.header("trailhound.reason").as_deref(), Some("sink_refused"));
-        assert_eq!(letter.header("trailhound.topic").as_deref(), Some("large.cloudtrail"));
+        let header = |name: &str| letter.header(name).unwrap_or_default();
+        assert_eq!(header("trailhound.reason"), "sink_refused");
+        assert_eq!(header("trailhound.topic"), topic("cloudtrail"));
         let finding: Value = serde_json::from_slice(letter.value.as_deref().unwrap_or_default()).expect("the finding");
         let event = finding["finding_info"]["related_events"][0]["uid"].as_str().unwrap_or_default();
         assert!(too_large.iter().any(|key| key.event == event), "{event}");
+        assert_eq!(header("trailhound.offset"), finding["unmapped"]["trailhound"]["offset"].to_string());
     }
+}
+
+#[test]
+fn a_finding_that_is_too_large_for_its_topic_becomes_a_dead_letter_and_the_rest_goes_on() {
+    too_large("large", 300, 10);
+}
+
+#[test]
+fn of_findings_in_many_pieces_those_that_are_too_large_become_the_dead_letters_of_their_own_records() {
+    // 12 MB of findings: more than is sent at most before it is acknowledged.
+    too_large("pieces", 4_000, 2);
 }

@@ -54,9 +54,13 @@ enum Turn<'a> {
 }
 
 impl Work<'_> {
-    fn of(job: &Job) -> Work<'_> {
+    /// `piece_bytes`: the size of a piece of output.
+    fn of(job: &Job, piece_bytes: usize) -> Work<'_> {
         match job {
-            Job::Detect { rules, limits } => Work::Detect(rules, Box::new(Detector::new(limits.clone()))),
+            Job::Detect { rules, limits } => {
+                let limits = DetectLimits { output_bytes_max: piece_bytes, ..limits.clone() };
+                Work::Detect(rules, Box::new(Detector::new(limits)))
+            }
             Job::Carry(route) => Work::Carry(route),
         }
     }
@@ -127,7 +131,7 @@ pub fn run(
     delivery: &mut Delivery,
     mut after_batch: impl FnMut(&Source, &Counts),
 ) -> Result<Counts, PipelineError> {
-    let mut work = Work::of(&pipeline.job);
+    let mut work = Work::of(&pipeline.job, delivery.piece_bytes());
     let mut batch = Batch::default();
     let mut total = Counts::default();
     delivery.start(pipeline.wait(source))?;
@@ -190,9 +194,8 @@ fn attempt(
                 source.keep_alive();
                 return Ok(());
             }
-            delivery.deliver(output, &mut refused, pipeline.wait(source))?;
             appended.extend(output.findings.iter().filter_map(|found| found.origin.appended_ms));
-            Ok::<(), SinkError>(())
+            delivery.deliver(output, &mut refused, pipeline.wait(source))
         })?;
         // Nearly every batch is one piece, whose counters are taken as they are.
         if seen == 0 {
@@ -205,6 +208,7 @@ fn attempt(
             break;
         }
     }
+    delivery.settle(&mut refused, pipeline.wait(source))?;
     source.commit(batch, &pipeline.shutdown)?;
     let acknowledged_ms = self::now_ms();
     appended.into_iter().for_each(|ms| pipeline.metrics.append_to_finding(acknowledged_ms - ms));

@@ -59,14 +59,11 @@ pub(super) fn scan(args: &Args) -> Result<(), Failure> {
     let source = FileSource::new(&args.paths, limits.read.clone(), BatchLimits::default())
         .map_err(|error| Failure::usage(format!("{error}\nhint: name files, folders, or - for standard input")))?;
     let mut source = Source::File(Box::new(source));
-    let mut delivery = Delivery {
-        findings: Sink::Stdout(StdoutSink::counting()),
-        shadow: Sink::Discard,
-        dead_letters: match &args.dead_letters {
-            Some(path) => Sink::File(FileSink::open(path).map_err(Failure::new)?),
-            None => Sink::Discard,
-        },
+    let dead_letters = match &args.dead_letters {
+        Some(path) => Sink::File(FileSink::open(path).map_err(Failure::new)?),
+        None => Sink::Discard,
     };
+    let mut delivery = Delivery::new(Sink::Stdout(StdoutSink::counting()), Sink::Discard, dead_letters);
     // A scan has no hurry, and must give the same findings however fast it runs.
     limits.rules.failures_in_row_max = u32::MAX;
     let shared = Pipeline {

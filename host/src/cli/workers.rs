@@ -142,11 +142,7 @@ impl<'a> Worker<'a> {
             _ => None,
         };
         let sink = |config: &SinkConfig| sink(config, &id, transaction.as_ref()).map_err(Failure::new);
-        let delivery = Delivery {
-            findings: sink(&config.sink)?,
-            shadow: sink(&config.shadow)?,
-            dead_letters: sink(&config.dead_letters)?,
-        };
+        let delivery = Delivery::new(sink(&config.sink)?, sink(&config.shadow)?, sink(&config.dead_letters)?);
         Ok(Worker { pipeline, number, config, id, delivery, transaction })
     }
 

@@ -64,8 +64,7 @@ impl Workers {
             let config = KafkaSinkConfig { topic: topic.to_owned(), properties: cluster.properties() };
             KafkaSink::new(config, &client_id).map(|sink| Sink::Kafka(Box::new(sink)))
         };
-        let mut delivery =
-            Delivery { findings: sink(FINDINGS)?, shadow: sink(SHADOW)?, dead_letters: sink(DEAD_LETTERS)? };
+        let mut delivery = Delivery::new(sink(FINDINGS)?, sink(SHADOW)?, sink(DEAD_LETTERS)?);
         let mut source = Source::Kafka(Box::new(source));
         let received = Arc::new(AtomicU64::new(0));
         let (pipeline, so_far) = (self.pipeline.clone(), Arc::clone(&received));

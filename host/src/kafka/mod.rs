@@ -14,12 +14,13 @@ mod writer;
 
 pub use check::{Create, KafkaError, Topic, check};
 pub use context::{Events, log};
+pub use message::Kept;
 pub(crate) use message::{is_refusal, record};
 pub(crate) use offsets::offset_list;
 pub use offsets::{Membership, Offsets};
 pub use properties::Properties;
 pub use reader::{TopicMessage, TopicReader};
-pub(crate) use reports::{Reports, idempotent};
+pub(crate) use reports::{Report, Reports, idempotent};
 pub use transaction::{Transaction, TransactionError, Turn};
 pub use writer::{TopicWriter, WriteError};
 

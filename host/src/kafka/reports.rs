@@ -9,6 +9,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use super::context::{Events, log};
+use super::message::Kept;
 use super::properties::Properties;
 
 /// Defaults of every producer that differ from librdkafka's. The client's own `message.max.bytes` is large so that only
@@ -21,8 +22,8 @@ pub(super) const DEFAULTS: [(&str, &str); 5] = [
     ("statistics.interval.ms", "0"),
 ];
 
-/// The number that a message was sent with, and its partition and offset or why it was not taken.
-pub(crate) type Report = (usize, Result<(i32, i64), KafkaError>);
+/// The number that a message was sent with, and its partition and offset; or why it was not taken, and the message.
+pub(crate) type Report = (usize, Result<(i32, i64), (KafkaError, Kept)>);
 
 /// Collects acknowledgements. They arrive within `poll`, on the caller's own thread; the lock only satisfies the
 /// compiler.
@@ -67,7 +68,7 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let report = match result {
             Ok(message) => Ok((message.partition(), message.offset())),
-            Err((error, _)) => Err(error.clone()),
+            Err((error, message)) => Err((error.clone(), Kept::of_report(message))),
         };
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((number, report));
     }

@@ -174,7 +174,7 @@ impl TopicWriter {
         for (ticket, report) in self.producer.context().take() {
             // A ticket that was given up has been reported.
             let Some(bytes) = self.pending.remove(&ticket) else { continue };
-            let report = report.map_err(|error| write_error(&self.topic, bytes, error));
+            let report = report.map_err(|(error, _)| write_error(&self.topic, bytes, error));
             match report {
                 report if wanted == Some(ticket) => found = Some(report),
                 Ok(_) => {}

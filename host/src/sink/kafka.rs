@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::{Outgoing, Refused, SinkError, Wait};
-use crate::kafka::{Properties, Reports, idempotent, is_refusal, record};
+use crate::kafka::{Kept, Properties, Report, Reports, idempotent, is_refusal, record};
 
 /// A Kafka sink as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,13 +31,26 @@ pub struct KafkaSink {
     producer: BaseProducer<Reports>,
     config: KafkaSinkConfig,
     client_id: String,
+    /// Messages since all were settled: the next one's number.
+    sent: usize,
+    /// Messages without a report.
+    waiting: usize,
+    /// Messages that were not taken.
+    failed: Vec<Failed>,
+}
+
+/// A message that was not taken.
+struct Failed {
+    number: usize,
+    code: RDKafkaErrorCode,
+    message: Kept,
 }
 
 impl KafkaSink {
     /// A sink for `config.topic`. It connects in the background.
     pub fn new(config: KafkaSinkConfig, client_id: &str) -> Result<KafkaSink, SinkError> {
         let producer = producer(&config, client_id)?;
-        Ok(KafkaSink { producer, config, client_id: client_id.to_owned() })
+        Ok(KafkaSink { producer, config, client_id: client_id.to_owned(), sent: 0, waiting: 0, failed: Vec::new() })
     }
 
     /// The topic.
@@ -45,121 +58,136 @@ impl KafkaSink {
         &self.config.topic
     }
 
-    /// See [`super::Sink::deliver`].
-    pub(super) fn deliver(
-        &mut self,
-        messages: &[Outgoing<'_>],
-        wait: &mut Wait<'_>,
-    ) -> Result<Vec<Refused>, SinkError> {
-        let mut pending: Vec<usize> = (0..messages.len()).collect();
+    /// Hands messages to the producer, which copies them, and waits for none.
+    pub(super) fn send(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        for message in messages {
+            self.sent += 1;
+            self.hand_over(self.sent - 1, message, wait)?;
+        }
+        self.collect();
+        Ok(())
+    }
+
+    /// See [`super::Sink::settle`].
+    pub(super) fn settle(&mut self, wait: &mut Wait<'_>) -> Result<Vec<(Refused, Kept)>, SinkError> {
         let mut refused = Vec::new();
         let (mut backoff, mut is_down) = (BACKOFF.0, false);
         loop {
-            let failed = self.attempt(messages, &pending, wait)?;
-            let (large, down): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, code)| is_refusal(*code));
-            pending = down.iter().map(|(index, _)| *index).collect();
-            for (index, code) in large {
+            self.acknowledged(wait)?;
+            let failed = std::mem::take(&mut self.failed);
+            let (large, mut pending): (Vec<_>, Vec<_>) = failed.into_iter().partition(|failed| is_refusal(failed.code));
+            let down = pending.first().map(|failed| failed.code);
+            for Failed { number, code, message } in large {
                 // A broker refuses a whole batch of the producer, so the messages are told apart by sending each
                 // alone: only what is refused alone is refused.
-                match self.attempt(messages, &[index], wait)?.pop() {
-                    None => {}
-                    Some((_, code)) if is_refusal(code) => refused.push(Refused { index, cause: code.to_string() }),
-                    Some(_) => pending.push(index),
+                self.hand_over(number, &message.outgoing(), wait)?;
+                self.acknowledged(wait)?;
+                for again in std::mem::take(&mut self.failed) {
+                    match is_refusal(again.code) {
+                        true => refused.push((Refused { index: number, cause: again.code.to_string() }, again.message)),
+                        false => pending.push(again),
+                    }
                 }
                 tracing::debug!(topic = self.config.topic, "sent alone after: {code}");
             }
-            let Some((_, code)) = down.first() else {
-                if !pending.is_empty() {
-                    continue;
-                }
+            if let Some(code) = down {
+                is_down = true;
+                self.pause(code, pending.len(), backoff, wait)?;
+                backoff = (backoff * 2).min(BACKOFF.1);
+            } else if pending.is_empty() {
                 if is_down {
                     wait.metrics.target_up();
                 }
+                self.sent = 0;
                 return Ok(refused);
-            };
-            tracing::warn!(
-                topic = self.config.topic,
-                waiting = pending.len(),
-                retry_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
-                "not delivered yet: {code}"
-            );
-            // librdkafka has tried for all of `message.timeout.ms`.
-            is_down = true;
-            wait.metrics.target_down(&self.name(), &code.to_string());
-            if !wait.pause(backoff) {
-                return Err(self.stopped(pending.len()));
             }
-            backoff = (backoff * 2).min(BACKOFF.1);
-            if let Some((code, reason)) = self.producer.client().fatal_error() {
-                tracing::warn!(topic = self.config.topic, "producer made anew: {code}: {reason}");
-                self.producer = producer(&self.config, &self.client_id)?;
+            for failed in pending {
+                self.hand_over(failed.number, &failed.message.outgoing(), wait)?;
             }
         }
     }
 
-    /// Sends the messages at `indexes` once and waits for every report. Returns those that failed.
-    fn attempt(
+    /// Waits before messages are sent again, and makes a producer anew that takes none any more. librdkafka has tried for all
+    /// of `message.timeout.ms`.
+    fn pause(
         &mut self,
-        messages: &[Outgoing<'_>],
-        indexes: &[usize],
+        code: RDKafkaErrorCode,
+        waiting: usize,
+        backoff: Duration,
         wait: &mut Wait<'_>,
-    ) -> Result<Vec<(usize, RDKafkaErrorCode)>, SinkError> {
-        let started = Instant::now();
-        let (mut failed, mut waiting) = (Vec::new(), 0usize);
-        for index in indexes {
-            let Some(message) = messages.get(*index) else { continue };
-            loop {
-                match self.send(*index, message) {
-                    Ok(()) => {
-                        waiting += 1;
-                        break;
-                    }
-                    Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
-                        self.collect(&mut waiting, &mut failed);
-                        self.patient(started, waiting, wait)?;
-                    }
-                    Err(error) => {
-                        failed.push((*index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
-                        break;
-                    }
-                }
-            }
-        }
-        while waiting > 0 {
-            self.collect(&mut waiting, &mut failed);
-            if waiting > 0 {
-                self.patient(started, waiting, wait)?;
-            }
-        }
-        Ok(failed)
-    }
-
-    fn send(&self, index: usize, message: &Outgoing<'_>) -> Result<(), KafkaError> {
-        let record = record(&self.config.topic, message, index);
-        self.producer.send(record).map_err(|(error, _)| error)
-    }
-
-    /// Takes the reports that are there, and pauses where there is none. rust-rdkafka's own wait asks again and again for the whole of its
-    /// last millisecond, which costs a core, and does not end when a report comes.
-    fn collect(&self, waiting: &mut usize, failed: &mut Vec<(usize, RDKafkaErrorCode)>) {
-        self.producer.poll(Duration::ZERO);
-        let reports = self.producer.context().take();
-        if reports.is_empty() {
-            std::thread::sleep(POLL);
-        }
-        for (index, report) in reports {
-            *waiting = waiting.saturating_sub(1);
-            if let Err(error) = report {
-                failed.push((index, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
-            }
-        }
-    }
-
-    fn patient(&self, started: Instant, waiting: usize, wait: &mut Wait<'_>) -> Result<(), SinkError> {
-        if started.elapsed() > PATIENCE && !wait.turn() {
+    ) -> Result<(), SinkError> {
+        let retry_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(topic = self.config.topic, waiting, retry_ms, "not delivered yet: {code}");
+        wait.metrics.target_down(&self.name(), &code.to_string());
+        if !wait.pause(backoff) {
             return Err(self.stopped(waiting));
         }
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            tracing::warn!(topic = self.config.topic, "producer made anew: {code}: {reason}");
+            self.producer = producer(&self.config, &self.client_id)?;
+        }
         Ok(())
+    }
+
+    /// Hands a message to the producer, or notes why that does not take it.
+    fn hand_over(&mut self, number: usize, message: &Outgoing<'_>, wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        let started = Instant::now();
+        loop {
+            let record = record(&self.config.topic, message, number);
+            let Err((error, _)) = self.producer.send(record) else {
+                self.waiting += 1;
+                return Ok(());
+            };
+            if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                self.failed.push(Failed { number, code, message: Kept::of(message) });
+                return Ok(());
+            }
+            self.look();
+            self.patient(started, wait)?;
+        }
+    }
+
+    /// Waits for every report.
+    fn acknowledged(&mut self, wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        let started = Instant::now();
+        while self.waiting > 0 {
+            self.look();
+            if self.waiting > 0 {
+                self.patient(started, wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the reports that are there, and pauses where there is none. rust-rdkafka's own wait asks again and again for the whole
+    /// of its last millisecond, which costs a core, and does not end when a report comes.
+    fn look(&mut self) {
+        if !self.collect() {
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn patient(&self, started: Instant, wait: &mut Wait<'_>) -> Result<(), SinkError> {
+        if started.elapsed() > PATIENCE && !wait.turn() {
+            return Err(self.stopped(self.waiting));
+        }
+        Ok(())
+    }
+
+    /// Takes the reports that are there. Whether there were any.
+    fn collect(&mut self) -> bool {
+        self.producer.poll(Duration::ZERO);
+        let reports = self.producer.context().take();
+        self.waiting = self.waiting.saturating_sub(reports.len());
+        let any = !reports.is_empty();
+        let failed = |(number, report): Report| {
+            let (error, message) = report.err()?;
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            Some(Failed { number, code, message })
+        };
+        self.failed.extend(reports.into_iter().filter_map(failed));
+        any
     }
 
     fn stopped(&self, waiting: usize) -> SinkError {

@@ -1,6 +1,7 @@
 //! Sinks: where findings and dead letters go. To deliver means that the target has acknowledged.
 
 mod archive;
+mod delivery;
 mod facts;
 mod file;
 mod finding;
@@ -17,6 +18,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 pub use archive::{ArchiveConfig, ArchiveSink};
+pub use delivery::Delivery;
 pub use file::FileSink;
 pub use http::HttpConfig;
 pub use kafka::{KafkaSink, KafkaSinkConfig};
@@ -27,10 +29,7 @@ pub use syslog::{Confirm, Form, SyslogConfig, SyslogSink, SyslogTls};
 pub use transaction::TransactionSink;
 pub use webhook::{WebhookConfig, WebhookForm, WebhookSink};
 
-use crate::counts::Counts;
-use crate::dead_letters::SINK_REFUSED;
-use crate::detect::{DeadLetter, Found, Output};
-use crate::kafka::TransactionError;
+use crate::kafka::{Kept, TransactionError};
 use crate::metrics::PipelineMetrics;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
@@ -204,14 +203,15 @@ impl Sink {
         }
     }
 
-    /// Sends `messages` and returns when all are acknowledged or refused for good; within a transaction its commit
-    /// acknowledges them. A target that is down is retried for as long as it takes.
+    /// Sends `messages` and returns when all are acknowledged or refused for good; those to a Kafka topic are when
+    /// [`Sink::settle`] returns, and within a transaction its commit acknowledges them. A target that is down is retried for
+    /// as long as it takes.
     pub fn deliver(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
         match self {
-            Sink::Kafka(sink) => sink.deliver(messages, wait),
+            Sink::Kafka(sink) => sink.send(messages, wait).map(|()| Vec::new()),
             Sink::Transaction(sink) => sink.deliver(messages, wait),
             Sink::Splunk(sink) => sink.deliver(messages, wait),
             Sink::OpenSearch(sink) => sink.deliver(messages, wait),
@@ -222,6 +222,20 @@ impl Sink {
             Sink::Archive(sink) => sink.deliver(messages, wait),
             Sink::Discard => Ok(Vec::new()),
         }
+    }
+
+    /// Waits until all that was sent to a Kafka topic is acknowledged or refused for good. Gives what was refused, by its place
+    /// among all messages since this was last called, and as it was sent.
+    pub fn settle(&mut self, wait: &mut Wait<'_>) -> Result<Vec<(Refused, Kept)>, SinkError> {
+        match self {
+            Sink::Kafka(sink) => sink.settle(wait),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether each delivery waits for an answer, or for a disk: then larger ones are fewer.
+    fn is_waited_for(&self) -> bool {
+        !matches!(self, Sink::Kafka(_) | Sink::Transaction(_) | Sink::Stdout(_) | Sink::Discard)
     }
 
     /// The target's name, for errors.
@@ -238,129 +252,5 @@ impl Sink {
             Sink::Archive(sink) => sink.name(),
             Sink::Discard => "nowhere",
         }
-    }
-}
-
-/// The targets of a pipeline that detects.
-pub struct Delivery {
-    /// Where findings go.
-    pub findings: Sink,
-    /// Where findings of modules in shadow go. What it refuses for good is dropped: it was counted, which is what a shadow is
-    /// for.
-    pub shadow: Sink,
-    /// Where dead letters go.
-    pub dead_letters: Sink,
-}
-
-impl Delivery {
-    /// What is to be done before the first batch is read.
-    pub fn start(&mut self, mut wait: Wait<'_>) -> Result<(), SinkError> {
-        self.findings.start(&mut wait)?;
-        self.dead_letters.start(&mut wait)
-    }
-
-    /// Delivers all of `output`. A finding that its sink refuses for good becomes a dead letter; a dead letter that
-    /// is refused is an error, because nothing may be lost.
-    pub fn deliver(&mut self, output: &mut Output, counts: &mut Counts, mut wait: Wait<'_>) -> Result<(), SinkError> {
-        let findings: Vec<Outgoing<'_>> = output.findings.iter().map(|found| finding_message(output, found)).collect();
-        let refused = self.findings.deliver(&findings, &mut wait)?;
-        let shadow: Vec<Outgoing<'_>> = output.shadow.iter().map(|found| shadow_message(output, found)).collect();
-        for refused in self.shadow.deliver(&shadow, &mut wait)? {
-            tracing::warn!(target = self.shadow.name(), "a finding in shadow is dropped: {}", refused.cause);
-        }
-        for refused in refused {
-            if let Some(found) = output.findings.get(refused.index) {
-                crate::counts::bump(&mut counts.refused, &found.finding.rule, 1);
-                let letter = refused_letter(output, found, refused.cause);
-                output.dead_letters.push(letter);
-            }
-        }
-        self.bury(&output.dead_letters, &mut wait)
-    }
-
-    /// What is to be done now and then while nothing comes.
-    pub fn idle(&mut self) {
-        self.findings.idle();
-    }
-
-    /// Delivers messages that are carried; see [`Sink::deliver`].
-    pub fn forward(&mut self, messages: &[Outgoing<'_>], wait: &mut Wait<'_>) -> Result<Vec<Refused>, SinkError> {
-        self.findings.deliver(messages, wait)
-    }
-
-    /// Delivers dead letters. One that is refused is an error, because nothing may be lost.
-    pub fn bury(&mut self, letters: &[DeadLetter], wait: &mut Wait<'_>) -> Result<(), SinkError> {
-        let messages: Vec<Outgoing<'_>> = letters.iter().map(letter_message).collect();
-        match self.dead_letters.deliver(&messages, wait)?.into_iter().next() {
-            None => Ok(()),
-            Some(refused) => {
-                let origin = letters.get(refused.index).map(|letter| &letter.origin);
-                Err(SinkError::DeadLetterRefused {
-                    name: self.dead_letters.name().to_owned(),
-                    topic: origin.map(|origin| origin.source.to_string()).unwrap_or_default(),
-                    partition: origin.map(|origin| origin.partition).unwrap_or_default(),
-                    offset: origin.map(|origin| origin.offset).unwrap_or_default(),
-                    cause: refused.cause,
-                })
-            }
-        }
-    }
-}
-
-/// A finding as a message: its id is the key, so that repeats meet in one partition and compact.
-fn finding_message<'a>(output: &'a Output, found: &'a Found) -> Outgoing<'a> {
-    let finding = &found.finding;
-    Outgoing {
-        key: finding.id.as_bytes(),
-        headers: vec![
-            text("content-type", "application/json"),
-            text("schema", format!("ocsf/{}/detection_finding", crate::finding::OCSF_VERSION)),
-            text("rule", &finding.rule),
-            text("severity", finding.severity.as_str()),
-        ],
-        payload: output.payload(finding),
-    }
-}
-
-/// The same for a finding of a module in shadow, which can be told apart without being read.
-fn shadow_message<'a>(output: &'a Output, found: &'a Found) -> Outgoing<'a> {
-    let mut message = finding_message(output, found);
-    message.headers.push(text("mode", "shadow"));
-    message
-}
-
-/// A dead letter as a message: the original bytes are the value, cause and origin the headers. A message that was carried
-/// keeps its key and its headers, which a replay gives back to it.
-fn letter_message(letter: &DeadLetter) -> Outgoing<'_> {
-    let mut headers = vec![
-        text("trailhound.reason", letter.reason),
-        text("trailhound.detail", &letter.detail),
-        text("trailhound.topic", letter.origin.source.as_ref()),
-        text("trailhound.partition", letter.origin.partition.to_string()),
-        text("trailhound.offset", letter.origin.offset.to_string()),
-        text("trailhound.entry", letter.position.entry.to_string()),
-        text("trailhound.byte", letter.position.byte.to_string()),
-    ];
-    if let Some(failed) = &letter.failed {
-        headers.push(text("trailhound.module", &failed.module));
-        headers.push(text("trailhound.digest", &failed.digest));
-        headers.push(text("trailhound.rules", &failed.rules));
-    }
-    let Some(carried) = &letter.carried else { return Outgoing { key: b"", headers, payload: &letter.original } };
-    let own = carried.headers.iter().map(|(name, value)| (name.as_str(), Cow::from(value)));
-    // Whatever a message says of itself, its letter says what is true.
-    headers.extend(own.filter(|(name, _)| !name.starts_with("trailhound.")));
-    Outgoing { key: &carried.key, headers, payload: &letter.original }
-}
-
-fn refused_letter(output: &Output, found: &Found, cause: String) -> DeadLetter {
-    DeadLetter {
-        reason: SINK_REFUSED,
-        detail: cause,
-        origin: found.origin.clone(),
-        position: found.position,
-        failed: None,
-        carried: None,
-        original: output.payload(&found.finding).to_vec(),
     }
 }
