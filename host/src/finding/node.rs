@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
-use crate::record::{Legible, Look, Part, Subtle, Values};
+use crate::record::{Inside, Legible, Look, Part, Subtle, Values};
 
 /// A value.
 #[derive(Clone, Copy)]
@@ -23,20 +23,64 @@ pub(super) enum Object<'a> {
     Tree(&'a Value),
 }
 
+/// The members of an object.
+#[derive(Clone)]
+pub(super) enum Members<'a, 'v> {
+    Skimmed(Inside<'a, 'v>),
+    Tree(&'a Value),
+}
+
 impl<'a> Object<'a> {
-    /// What lies at a path of names. Of a name that occurs twice the first counts.
-    pub(super) fn get(&self, path: &[&str]) -> Option<Node<'a>> {
+    /// Its members; what is no object has none.
+    pub(super) fn members(&self) -> Members<'a, '_> {
         match self {
-            Object::Skimmed(values) => values.get(path).map(Node::Skimmed),
-            Object::Tree(tree) => {
-                path.iter().try_fold(*tree, |value, name| value.as_object()?.get(name)).map(Node::Tree)
+            Object::Skimmed(values) => Members::Skimmed(values.members()),
+            Object::Tree(tree) => Members::Tree(tree),
+        }
+    }
+}
+
+impl<'a, 'v> Members<'a, 'v> {
+    /// Visits them in the order of the text: the name, the value, and the members of that.
+    #[inline(always)]
+    pub(super) fn each(self, mut visit: impl FnMut(&[u8], Node<'a>, Members<'a, 'v>)) {
+        match self {
+            Members::Skimmed(inside) => {
+                inside
+                    .each()
+                    .for_each(|(name, part, inside)| visit(name, Node::Skimmed(part), Members::Skimmed(inside)));
+            }
+            Members::Tree(tree) => {
+                let members = tree.as_object().into_iter().flatten();
+                members.for_each(|(name, value)| visit(name.as_bytes(), Node::Tree(value), Members::Tree(value)));
             }
         }
     }
+}
 
-    /// A string there that is not empty.
-    pub(super) fn text(&self, path: &[&str]) -> Result<Option<&'a str>, Subtle> {
-        self.get(path).map_or(Ok(None), Node::text)
+/// The first of the nodes that are called the same: of a name that occurs twice the first counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct First<'a>(Option<Node<'a>>);
+
+impl<'a> First<'a> {
+    /// Takes the node, unless there is one. Whether it has.
+    #[inline]
+    pub(super) fn take(&mut self, node: Node<'a>) -> bool {
+        let is_first = self.0.is_none();
+        self.0.get_or_insert(node);
+        is_first
+    }
+
+    /// What `read` makes of the node; nothing of none.
+    #[inline]
+    pub(super) fn read<T>(self, read: impl FnOnce(Node<'a>) -> Result<Option<T>, Subtle>) -> Result<Option<T>, Subtle> {
+        self.0.map_or(Ok(None), read)
+    }
+
+    /// Its text.
+    #[inline]
+    pub(super) fn text(self) -> Result<Option<&'a str>, Subtle> {
+        self.read(Node::text)
     }
 }
 

@@ -120,12 +120,29 @@ pub struct Values<'r> {
 }
 
 impl<'r> Values<'r> {
-    /// What lies at a path of names. Of a name that occurs twice the first counts.
-    pub fn get(&self, path: &[&str]) -> Option<Part<'r>> {
+    /// Its members.
+    pub fn members(&self) -> Inside<'r, '_> {
         let own = self.opening.opened();
         let opened = if own.objects.is_empty() { self.record.opened } else { own };
-        let value = opened.find(self.record.text.as_bytes(), self.members.clone(), path.iter().copied())?;
-        Some(self.record.part(&value))
+        Inside { record: self.record, opened, members: self.members.clone() }
+    }
+}
+
+/// The members of an object that was taken apart, or of one within it.
+#[derive(Clone, Debug)]
+pub struct Inside<'r, 'v> {
+    record: Legible<'r>,
+    opened: Opened<'v>,
+    members: Range<u32>,
+}
+
+impl<'r, 'v> Inside<'r, 'v> {
+    /// Names and values, in the order of the text, and the members of each value; it has none where it is no object.
+    pub fn each(self) -> impl Iterator<Item = (&'r [u8], Part<'r>, Inside<'r, 'v>)> {
+        let Inside { record, opened, members } = self;
+        opened.each(members).map(move |(key, value, members)| {
+            (record.bytes(key), record.part(value), Inside { record, opened, members })
+        })
     }
 }
 

@@ -54,7 +54,7 @@ use std::cell::{OnceCell, RefCell};
 
 use sonic_rs::Value;
 
-pub use legible::{Legible, Part, Values};
+pub use legible::{Inside, Legible, Part, Values};
 pub use limits::ReadLimits;
 use opened::Opening;
 pub use opened::{Inner, Object, Opened};

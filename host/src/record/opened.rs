@@ -93,6 +93,21 @@ impl<'r> Opened<'r> {
         self.objects.iter().find(|object| object.start == start).map(|object| object.members.clone())
     }
 
+    /// The members with these numbers, in the order of the text: where key and value lie, and the numbers of the value's own
+    /// members.
+    pub(super) fn each(
+        self,
+        members: Range<u32>,
+    ) -> impl Iterator<Item = (&'r Range<u32>, &'r Range<u32>, Range<u32>)> {
+        let mut at = members.start;
+        std::iter::from_fn(move || {
+            let member = self.members.get(at as usize).filter(|_| at < members.end)?;
+            let inside = at + 1..member.next;
+            at = member.next;
+            Some((&member.key, &member.value, inside))
+        })
+    }
+
     /// Where the value lies that a path of names leads to, from an object with these members. Of a name that occurs twice
     /// the first counts, as for the parser.
     pub(super) fn find<'n>(
@@ -103,16 +118,9 @@ impl<'r> Opened<'r> {
     ) -> Option<Range<u32>> {
         let mut value = None;
         for name in path {
-            let mut at = members.start;
-            let found = loop {
-                let member = self.members.get(at as usize).filter(|_| at < members.end)?;
-                if is(raw, &member.key, name) {
-                    break member;
-                }
-                at = member.next;
-            };
-            members = at + 1..found.next;
-            value = Some(found.value.clone());
+            let (_, found, inside) = self.each(members).find(|(key, ..)| is(raw, key, name))?;
+            members = inside;
+            value = Some(found.clone());
         }
         value
     }
