@@ -8,7 +8,8 @@ use super::super::opened::Opening;
 use super::super::quotes::Places;
 use super::super::skim::Members;
 use super::super::{
-    Entry, Legible, Look, Opened, Part, Position, ReadLimits, Reader, Record, Subtle, Wanted, json, legible, unpack,
+    Entry, Inside, Legible, Look, Opened, Part, Position, ReadLimits, Reader, Record, Subtle, Wanted, json, legible,
+    unpack,
 };
 use super::gzip;
 use crate::finding::FindingLimits;
@@ -179,6 +180,13 @@ fn parsed(bytes: &[u8]) -> Vec<String> {
     entries
 }
 
+/// What lies at a path of names.
+fn first<'r>(members: Inside<'r, '_>, path: &[&str]) -> Option<Part<'r>> {
+    let (name, rest) = path.split_first()?;
+    let (_, part, within) = members.each().find(|(found, ..)| *found == name.as_bytes())?;
+    if rest.is_empty() { Some(part) } else { first(within, rest) }
+}
+
 /// A skimmed look at a path says what the tree says, or that it does not know.
 fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseError> {
     let mut members = Members::default();
@@ -198,7 +206,7 @@ fn looks_alike(raw: &[u8], tree: &Value, path: &[&str]) -> Result<(), TestCaseEr
         let look = match &values {
             None => Look::Missing,
             Some(Err(Subtle)) => Look::Unsure,
-            Some(Ok(values)) => values.get(rest).map_or(Look::Missing, Part::look),
+            Some(Ok(values)) => first(values.members(), rest).map_or(Look::Missing, Part::look),
         };
         look == looks[0]
     };
