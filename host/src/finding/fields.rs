@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use sonic_rs::{JsonContainerTrait, Value};
 
-use super::node::{First, Node, Object};
+use super::node::{First, Members, Node, Object};
 use super::original::Record;
 use crate::record::{Legible, Subtle};
 
@@ -91,7 +91,9 @@ impl<'a> Fields<'a> {
                 b"eventTime" => self.event_time = value.text_or_number()?,
                 b"eventVersion" => self.event_version = value.text()?,
                 b"sharedEventID" => self.shared_event_id = value.text()?,
-                b"addendum" => self.original_event_id = original(&value.object(record)?)?,
+                b"addendum" => {
+                    self.original_event_id = first(value.object(record)?.members(), b"originalEventID").text()?
+                }
                 b"awsRegion" => self.aws_region = value.text()?,
                 b"recipientAccountId" => self.recipient_account_id = value.account()?,
                 b"sourceIPAddress" => self.source_ip_address = value.text()?,
@@ -115,15 +117,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `originalEventID` of an addendum.
-fn original<'a>(addendum: &Object<'a>) -> Result<Option<&'a str>, Subtle> {
-    let mut id = First::default();
-    addendum.members().each(|name, value, _| {
-        if name == b"originalEventID" {
-            _ = id.take(value);
+/// The first member called `name`.
+fn first<'a>(members: Members<'a, '_>, name: &[u8]) -> First<'a> {
+    let mut first = First::default();
+    members.each(|found, value, _| {
+        if found == name {
+            _ = first.take(value);
         }
     });
-    id.text()
+    first
 }
 
 impl<'a> Identity<'a> {
@@ -141,10 +143,7 @@ impl<'a> Identity<'a> {
             b"accessKeyId" => _ = access_key_id.take(value),
             b"invokedBy" => _ = invoked_by.take(value),
             b"sessionContext" if session.take(value) => within.each(|name, value, within| match name {
-                b"sessionIssuer" if session_issuer.take(value) => within.each(|name, value, _| match name {
-                    b"arn" => _ = issuer.take(value),
-                    _ => {}
-                }),
+                b"sessionIssuer" if session_issuer.take(value) => issuer = first(within, b"arn"),
                 b"attributes" if attributes.take(value) => within.each(|name, value, _| match name {
                     b"creationDate" => _ = created.take(value),
                     b"mfaAuthenticated" => _ = mfa.take(value),
