@@ -171,6 +171,7 @@ impl<'a> Identity<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::testing::each_reading;
 
     fn check_account(record: &str, expect: Option<&str>) {
         let record = Record::read(record.as_bytes());
@@ -197,6 +198,22 @@ mod tests {
         let record = Record::read(json.as_bytes());
         let fields = Fields::of(&record);
         assert_eq!((fields.event_id, fields.identity.kind), (Some("a"), Some("Root")));
+    }
+
+    #[test]
+    fn of_a_session_that_occurs_twice_nothing_of_the_second_counts() {
+        let json = concat!(
+            r#"{"userIdentity":{"sessionContext":{"sessionIssuer":{"arn":"a","arn":"b"},"sessionIssuer":{"arn":"c"}},"#,
+            r#""sessionContext":{"sessionIssuer":{"arn":"d"},"attributes":{"mfaAuthenticated":"true"}}}}"#
+        );
+        each_reading(json, |read| {
+            let record = match read.legible() {
+                Some(skimmed) => Record::skimmed(json.as_bytes(), skimmed, None),
+                None => Record::read(json.as_bytes()),
+            };
+            let identity = Fields::of(&record).identity;
+            assert_eq!((identity.session_issuer, identity.session_mfa), (Some("a"), None));
+        });
     }
 
     #[test]
