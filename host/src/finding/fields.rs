@@ -61,15 +61,15 @@ pub(super) struct Identity<'a> {
 impl<'a> Fields<'a> {
     /// The fields of a record: from what was skimmed, or from its tree where only that tells.
     pub(super) fn of(record: &'a Record<'_>) -> Self {
-        let mut fields = Self { is_plain: true, ..Self::default() };
+        let mut fields = Self::default();
         if let Some(skimmed) = record.skimmed {
             let members = skimmed.members().map(|(name, value)| (name, Node::Skimmed(value)));
             if fields.read(members.rev(), Some(skimmed)).is_ok() {
+                fields.is_plain = true;
                 return fields;
             }
             fields = Self::default();
         }
-        fields.is_plain = false;
         let members = record.tree().as_object().into_iter().flatten();
         let members: Vec<_> = members.map(|(name, value)| (name.as_bytes(), Node::Tree(value))).collect();
         // A tree leaves nothing open.

@@ -46,6 +46,12 @@ struct Failed {
     message: Kept,
 }
 
+impl Failed {
+    fn new(number: usize, error: &KafkaError, message: Kept) -> Failed {
+        Failed { number, code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown), message }
+    }
+}
+
 impl KafkaSink {
     /// A sink for `config.topic`. It connects in the background.
     pub fn new(config: KafkaSinkConfig, client_id: &str) -> Result<KafkaSink, SinkError> {
@@ -139,8 +145,7 @@ impl KafkaSink {
                 return Ok(());
             };
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                self.failed.push(Failed { number, code, message: Kept::of(message) });
+                self.failed.push(Failed::new(number, &error, Kept::of(message)));
                 return Ok(());
             }
             self.look();
@@ -183,8 +188,7 @@ impl KafkaSink {
         let any = !reports.is_empty();
         let failed = |(number, report): Report| {
             let (error, message) = report.err()?;
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            Some(Failed { number, code, message })
+            Some(Failed::new(number, &error, message))
         };
         self.failed.extend(reports.into_iter().filter_map(failed));
         any
